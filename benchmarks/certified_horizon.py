@@ -9,7 +9,6 @@ far the model really went (the last step by which at most a tenth had left). One
 seed is added to the result, in place of an older one, so that a benchmark that was stopped goes on.
 """
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, add_row
+from benchmarks.report import RESULTS, add_missing_rows
 from wm_agents.evaluation.certified import (
     CertifiedHorizon,
     certified_horizon,
@@ -91,34 +90,19 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run every task and seed that is missing; returns all rows with their summary."""
     torch.set_num_threads(1)
-    figures = stored(config)
-    done = {(row["task"], row["seed"]) for row in figures.get("rows", [])}
-    for seed in config.seeds:
-        for name in config.tasks:
-            if (name, seed) in done and not config.redo:
-                continue
-            row = measure(name, seed, config)
-            print(json.dumps(row), flush=True)
-            command = f"python -m benchmarks.certified_horizon --tasks {name} --seeds {seed} --redo"
-            figures = add_row(
-                NAME,
-                row,
-                key=KEY,
-                summarise=summarise,
-                command=command,
-                notes=NOTES,
-                folder=config.output_dir,
-            )
-    return figures
-
-
-def stored(config: Config) -> dict[str, Any]:
-    """The figures of an earlier run, if there was one."""
-    path = config.output_dir / f"{NAME}.json"
-    if not path.exists():
-        return {}
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["figures"]
-    return figures
+    return add_missing_rows(
+        NAME,
+        [(task, seed) for seed in config.seeds for task in config.tasks],
+        lambda task, seed: measure(task, seed, config),
+        key=KEY,
+        command=lambda task, seed: (
+            f"python -m benchmarks.{NAME} --tasks {task} --seeds {seed} --redo"
+        ),
+        summarise=summarise,
+        notes=NOTES,
+        is_redone=config.redo,
+        folder=config.output_dir,
+    )
 
 
 def measure(name: str, seed: int, config: Config) -> dict[str, Any]:
@@ -128,8 +112,6 @@ def measure(name: str, seed: int, config: Config) -> dict[str, Any]:
     splits = split_figures(report.episode_shares, config.alpha, config.num_splits, seed)
     finite = report.coverage[np.isfinite(report.coverage)]
     return {
-        "task": name,
-        "seed": seed,
         "alpha": config.alpha,
         "num_splits": config.num_splits,
         "tolerance_in_std": task.tolerance,

@@ -15,7 +15,6 @@ stopped.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
-from benchmarks.report import RESULTS, append_row, read_rows, write_result
-from benchmarks.tuning import Settings, random_search
+from benchmarks.report import RESULTS, write_result
+from benchmarks.tuning import Settings, mean_return, tuned_rows
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.statistics import stratified_bootstrap_band
 from wm_agents.evaluation.thresholds import CensoredTimes, steps_to_threshold, threshold_ratio
@@ -118,21 +117,20 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = expand_paths(config)
 
-    def score(arm: str, settings: Settings, seeds: Sequence[int]) -> Sequence[float]:
-        runs = [run(arm, settings, seed, config.tuning_real_steps, config) for seed in seeds]
-        return [float(np.mean(row["returns"])) for row in runs]
+    def run_once(arm: str, settings: Settings, seed: int, is_trial: bool) -> dict[str, Any]:
+        real_steps = config.tuning_real_steps if is_trial else config.real_steps
+        return run(arm, settings, seed, real_steps, config)
 
-    tuning = random_search(
+    tuning, rows = tuned_rows(
         CHOICES,
-        score,
+        run_once,
+        mean_return,
         num_trials=config.num_trials,
-        seeds=config.tuning_seeds,
-        evaluation_seeds=config.seeds,
+        tuning_seeds=config.tuning_seeds,
+        seeds=config.seeds,
+        budget=lambda _: {"real_steps": config.real_steps},
         folder=config.output_dir,
     )
-    rows = []
-    for seed in config.seeds:
-        rows += [finished_row(arm, tuning[arm]["best"], seed, config) for arm in CHOICES]
     random_agent = RandomAgent(gym.make(config.env_id).action_space, 0)
     random_return = evaluate(random_agent, config.env_id, 50, seed=RANDOM_SEED).mean_return
     figures = summarize(rows, random_return, config) | {"tuning": tuning, "rows": rows}
@@ -141,18 +139,6 @@ def main(config: Config) -> dict[str, Any]:
     write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
     print(figures["times_of_the_dream"], flush=True)
     return figures
-
-
-def finished_row(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
-    """The row of a run, which is made where it is missing."""
-    key = {"arm": arm, "seed": seed, "settings": settings, "real_steps": config.real_steps}
-    for row in read_rows(config.output_dir):
-        if all(row[name] == value for name, value in key.items()):
-            return row
-    row = key | run(arm, settings, seed, config.real_steps, config)
-    append_row(config.output_dir, row)
-    print(f"{arm}, seed {seed}: {np.round(row['returns'])}, {row['cpu_seconds']:.0f} s", flush=True)
-    return row
 
 
 def run(arm: str, settings: Settings, seed: int, real_steps: int, config: Config) -> dict[str, Any]:

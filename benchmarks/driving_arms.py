@@ -15,7 +15,6 @@ stopped.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ import tyro
 from numpy.typing import NDArray
 
 from benchmarks.dream_arms import crossing
-from benchmarks.report import RESULTS, append_row, read_rows, write_result
-from benchmarks.tuning import Settings, random_search
+from benchmarks.report import RESULTS, write_result
+from benchmarks.tuning import Settings, mean_return, tuned_rows
 from wm_agents.domains.driving import sac
 from wm_agents.evaluation.thresholds import CensoredTimes, threshold_ratio
 from wm_envs.data.paths import expand_paths
@@ -78,39 +77,26 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = expand_paths(config)
 
-    def score(arm: str, settings: Settings, seeds: Sequence[int]) -> Sequence[float]:
-        runs = [run(arm, settings, seed, config.tuning_share, config) for seed in seeds]
-        return [float(np.mean(row["returns"])) for row in runs]
+    def run_once(arm: str, settings: Settings, seed: int, is_trial: bool) -> dict[str, Any]:
+        share = config.tuning_share if is_trial else 1.0
+        return run(arm, settings, seed, share, config)
 
-    tuning = random_search(
+    tuning, rows = tuned_rows(
         CHOICES,
-        score,
+        run_once,
+        mean_return,
         num_trials=config.num_trials,
-        seeds=config.tuning_seeds,
-        evaluation_seeds=config.seeds,
+        tuning_seeds=config.tuning_seeds,
+        seeds=config.seeds,
+        budget=lambda arm: {"budget": budget(arm, 1.0, config)},
         folder=config.output_dir,
     )
-    rows = []
-    for seed in config.seeds:
-        rows += [finished_row(arm, tuning[arm]["best"], seed, config) for arm in CHOICES]
     reference = sac.DrivingSACConfig().evaluation.reference_returns(config.seeds[0])
     figures = summarize(rows, reference, config.share) | {"tuning": tuning, "rows": rows}
     command = f"python -m benchmarks.{NAME} --seeds {' '.join(map(str, config.seeds))}"
     write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
     print(figures["no model over dream, medians"], flush=True)
     return figures
-
-
-def finished_row(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
-    """The row of a run, which is made where it is missing."""
-    key = {"arm": arm, "seed": seed, "settings": settings, "budget": budget(arm, 1.0, config)}
-    for row in read_rows(config.output_dir):
-        if all(row[name] == value for name, value in key.items()):
-            return row
-    row = key | run(arm, settings, seed, 1.0, config)
-    append_row(config.output_dir, row)
-    print(f"{arm}, seed {seed}: {np.round(row['returns'])}, {row['cpu_seconds']:.0f} s", flush=True)
-    return row
 
 
 def budget(arm: str, share: float, config: Config) -> int:

@@ -10,7 +10,6 @@ agent that hands over to a careful fallback once it is surprised is held against
 One row per task and seed is added to the result, in place of an older one.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, add_row
+from benchmarks.report import RESULTS, add_missing_rows
 from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
 from wm_agents.evaluation.out_of_distribution import (
     GuardedAgent,
@@ -78,30 +77,25 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(1)
     if HEAVY_PENDULUM not in gym.registry:
         gym.register(HEAVY_PENDULUM, entry_point=pendulum_of_mass, max_episode_steps=200)
-    path = config.output_dir / f"{NAME}.json"
-    figures: dict[str, Any] = {}
-    if path.exists():
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-    done = {(row["task"], row["seed"]) for row in figures.get("rows", [])}
-    for seed in config.seeds:
-        for task in config.tasks:
-            if (task, seed) in done and not config.redo:
-                continue
-            began = time.process_time()
-            row = {"task": task, "seed": seed, **TASKS[task](seed, config)}
-            row["cpu_seconds"] = time.process_time() - began
-            print(json.dumps(row), flush=True)
-            command = f"python -m benchmarks.{NAME} --tasks {task} --seeds {seed} --redo"
-            figures = add_row(
-                NAME,
-                row,
-                key=KEY,
-                summarise=summarise,
-                command=command,
-                notes=NOTES,
-                folder=config.output_dir,
-            )
-    return figures
+
+    def measure(task: str, seed: int) -> dict[str, Any]:
+        began = time.process_time()
+        figures = TASKS[task](seed, config)
+        return figures | {"cpu_seconds": time.process_time() - began}
+
+    return add_missing_rows(
+        NAME,
+        [(task, seed) for seed in config.seeds for task in config.tasks],
+        measure,
+        key=KEY,
+        command=lambda task, seed: (
+            f"python -m benchmarks.{NAME} --tasks {task} --seeds {seed} --redo"
+        ),
+        summarise=summarise,
+        notes=NOTES,
+        is_redone=config.redo,
+        folder=config.output_dir,
+    )
 
 
 def pendulum_of_mass(mass: float = 1.0, **options: Any) -> gym.Env[Any, Any]:

@@ -34,7 +34,6 @@ REMARKS = {
 
 ELSEWHERE = {
     "leaderboard": "[leaderboard](leaderboard.md)",
-    "one_agent": "[one agent](agent.md)",
     "one_agent_scale": "[environments](environments/index.md), page by page",
     "crash_prediction_spa": "[driving](driving.md)",
     "plan_driving_spa": "[driving](driving.md)",

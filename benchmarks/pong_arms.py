@@ -19,7 +19,7 @@ finished trial or run is a line in the output folder: the command goes on where 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks.report import RESULTS, append_row, read_rows, write_result
-from benchmarks.tuning import Settings, random_search
+from benchmarks.report import RESULTS, write_result
+from benchmarks.tuning import Settings, tuned_rows
 from wm_agents.domains.pong.dreaming import DREAM_PPO, EVALUATION_SEED, DreamConfig, DreamTraining
 from wm_agents.domains.pong.object_view import PongView
 from wm_agents.domains.pong.sb3_baseline import BaselineConfig, run_baseline
@@ -123,8 +123,8 @@ def main(config: Config) -> dict[str, Any]:
     arms = {arm: CHOICES[arm] for arm in CHOICES if arm in config.arms}
     trial_config = replace(config, max_real_steps=config.tuning_real_steps)
 
-    def score(arm: str, settings: Settings, seeds: Sequence[int]) -> Sequence[float]:
-        return [run(arm, settings, seed, trial_config)["mean_score"] for seed in seeds]
+    def run_once(arm: str, settings: Settings, seed: int, is_trial: bool) -> dict[str, Any]:
+        return run(arm, settings, seed, trial_config if is_trial else config)
 
     # One arm can be tried alone; equal trials need two.
     if len(arms) < 2:
@@ -133,17 +133,16 @@ def main(config: Config) -> dict[str, Any]:
         rows = [run(arm, settings, seed, config) for seed in config.seeds]
         print(arm, [row["mean_score"] for row in rows], flush=True)
         return {}
-    tuning = random_search(
+    tuning, rows = tuned_rows(
         arms,
-        score,
+        run_once,
+        lambda row: float(row["mean_score"]),
         num_trials=config.num_trials,
-        seeds=config.tuning_seeds,
-        evaluation_seeds=config.seeds,
+        tuning_seeds=config.tuning_seeds,
+        seeds=config.seeds,
+        budget=lambda _: {"max_real_steps": config.max_real_steps},
         folder=config.output_dir,
     )
-    rows = []
-    for seed in config.seeds:
-        rows += [finished_row(arm, tuning[arm]["best"], seed, config) for arm in arms]
     if len(arms) < len(CHOICES):
         return {}
     figures = {"summary": summarize(rows), "tuning": tuning, "rows": rows}
@@ -151,18 +150,6 @@ def main(config: Config) -> dict[str, Any]:
     write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
     print(figures["summary"], flush=True)
     return figures
-
-
-def finished_row(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
-    """The row of a run, which is made where it is missing."""
-    key = {"arm": arm, "seed": seed, "settings": settings, "max_real_steps": config.max_real_steps}
-    for row in read_rows(config.output_dir):
-        if all(row[name] == value for name, value in key.items()):
-            return row
-    row = key | run(arm, settings, seed, config)
-    append_row(config.output_dir, row)
-    print(f"{arm}, seed {seed}: {row['mean_score']:.2f}, {row['cpu_seconds']:.0f} s", flush=True)
-    return row
 
 
 def run(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:

@@ -108,6 +108,54 @@ def add_row(
     return figures
 
 
+def add_missing_rows(
+    name: str,
+    runs: Sequence[tuple[Any, ...]],
+    measure: Callable[..., Mapping[str, Any]],
+    *,
+    key: Sequence[str],
+    command: Callable[..., str],
+    summarise: Callable[[list[dict[str, Any]]], Mapping[str, Any]],
+    notes: Sequence[str] = (),
+    is_redone: bool = False,
+    folder: Path = RESULTS,
+) -> dict[str, Any]:
+    """Measure the runs that a result has no row of, and give all figures; see `add_row`.
+
+    Args:
+        name: The benchmark's name.
+        runs: What is told apart by the key, as tuples in its order.
+        measure: From the parts of a run to its row without the key.
+        key: The names in a row that say which run it is.
+        command: From the parts of a run to the command line that measures it alone again.
+        summarise: From all rows to what is said of them together.
+        notes: What a reader has to know.
+        is_redone: Whether rows that are there are measured again.
+        folder: Where the result is and is written.
+    """
+    path = folder / f"{name}.json"
+    figures: dict[str, Any] = {}
+    if path.exists():
+        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    done = {tuple(row[part] for part in key) for row in figures.get("rows", [])}
+    for run in runs:
+        if run in done and not is_redone:
+            continue
+        row = {**dict(zip(key, run, strict=True)), **measure(*run)}
+        print(json.dumps(row), flush=True)
+        # Written after every run: what a stopped benchmark has measured is never lost.
+        figures = add_row(
+            name,
+            row,
+            key=key,
+            summarise=summarise,
+            command=command(*run),
+            notes=notes,
+            folder=folder,
+        )
+    return figures
+
+
 def read_rows(folder: Path, name: str = "rows") -> list[dict[str, Any]]:
     """All finished rows of `<folder>/<name>.jsonl`; a line that a kill cut off is no row."""
     path = folder / f"{name}.jsonl"

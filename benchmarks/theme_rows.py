@@ -46,6 +46,27 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
+def one_agent_rows(figures: Figures) -> Iterator[Row]:
+    """Each task with the one agent's score, what was asked for, and the other arms' scores."""
+    for task, cells in figures["tasks"].items():
+        ours = cells.get("world_model_agent")
+        if ours is None:
+            continue
+        asked = ours["threshold"]
+        others = (("ppo",), ("dqn", "sac"), ("recurrent_ppo",), ("random",))
+        yield (
+            task,
+            "" if asked is None else fixed(asked),
+            fixed(ours["score"]),
+            str(ours["num_seeds"]),
+            number(ours["cpu_seconds"]),
+            *(
+                next((fixed(cells[arm]["score"]) for arm in arms if arm in cells), "")
+                for arms in others
+            ),
+        )
+
+
 RECALL_ARMS = {
     "with": "with a world-model loss",
     "without": "without it",
@@ -397,6 +418,12 @@ def training_speed_rows(reinforce: Figures, ensemble: Figures) -> Iterator[Row]:
         ("one_program_bfloat16", "EnsembleModel, bfloat16"),
     ):
         yield name, f"{number(ensemble[f'{key}_samples_per_cpu_second'])} samples"
+
+
+def branch_rows(figures: Figures) -> Iterator[Row]:
+    """Of each id the outcomes of conditions that its recording met."""
+    for name, row in figures["coverage"].items():
+        yield name, f"{row['steps']:,}", f"{row['exercised']} of {row['outcomes']}"
 
 
 def take_away_rows(figures: Figures) -> Iterator[Row]:

@@ -51,6 +51,30 @@ PUZZLES = ("perm_puzzle", "perm_puzzle_7", "lights_out", "token_automaton")
 
 THEMES = (
     Theme(
+        "One agent for any environment",
+        "One configuration that is told nothing but the spaces. See [one agent](agent.md).",
+        (
+            Table(
+                "Scores by task",
+                ("one_agent",),
+                (
+                    "Task",
+                    "Asked for",
+                    "World model agent",
+                    "Seeds",
+                    "CPU-seconds",
+                    "PPO",
+                    "DQN or SAC",
+                    "Recurrent PPO",
+                    "Random",
+                ),
+                rows.one_agent_rows,
+                "Success rates on the symbolic ids, returns elsewhere: interquartile means over "
+                "seeds. An empty cell was not measured.",
+            ),
+        ),
+    ),
+    Theme(
         "Remembering with a world model",
         "Does a loss that predicts the next observation help a policy to remember? See "
         "[REINFORCE with a world model](reinforce.md).",
@@ -196,6 +220,13 @@ THEMES = (
                 rows.driving_model_rows,
                 "Root mean squared errors on five unseen circuits, as shares of the error of "
                 "persistence: below 1 is better than predicting no change.",
+            ),
+            Table(
+                "What random play sees of the rules",
+                ("branch_coverage",),
+                ("Id", "Steps replayed", "Outcomes of the rules' conditions"),
+                rows.branch_rows,
+                "A replay without the compiler; all ids together take 5 processor seconds.",
             ),
             Table(
                 "Models as files",

@@ -26,6 +26,9 @@ Settings = dict[str, Any]
 Score = Callable[[str, Settings, Sequence[int]], Sequence[float]]
 """(arm, settings, seeds) to one score a seed; more is better."""
 
+Run = Callable[[str, Settings, int, bool], dict[str, Any]]
+"""(arm, settings, seed, whether it is a trial) to the figures of one run."""
+
 TRIALS = "trials"
 MIN_TRIALS = 4
 
@@ -86,6 +89,75 @@ def random_search(
             trials.append({"settings": row["settings"], "scores": row["scores"]})
         tuning[arm] = {"trials": trials, "best": best_of(trials), "seeds": [*seeds]}
     return tuning
+
+
+def tuned_rows(
+    arms: Mapping[str, Mapping[str, Sequence[Any]]],
+    run: Run,
+    score: Callable[[Mapping[str, Any]], float],
+    *,
+    num_trials: int,
+    tuning_seeds: Sequence[int],
+    seeds: Sequence[int],
+    budget: Callable[[str], Mapping[str, Any]],
+    folder: Path,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Tune every arm, then run its best settings on every seed: the body of a comparison of arms.
+
+    Finished trials and rows are lines of files in the folder and are not run again.
+
+    Args:
+        arms: The choices of each setting of each arm.
+        run: One run of an arm, shorter where it is a trial; its figures.
+        score: From the figures of a run to one number; more is better.
+        num_trials: Trials of each arm.
+        tuning_seeds: What the trials run on.
+        seeds: What the winners run on.
+        budget: From an arm to what else tells its rows from those of other budgets.
+        folder: Where finished trials and rows are kept.
+
+    Returns:
+        The `tuning` of a result's figures, and its rows, seed after seed.
+    """
+
+    def trial_scores(arm: str, settings: Settings, on_seeds: Sequence[int]) -> Sequence[float]:
+        return [score(run(arm, settings, seed, True)) for seed in on_seeds]
+
+    tuning = random_search(
+        arms,
+        trial_scores,
+        num_trials=num_trials,
+        seeds=tuning_seeds,
+        evaluation_seeds=seeds,
+        folder=folder,
+    )
+    rows = []
+    # Seeds are the outer loop: a stopped comparison has as many rows of every arm.
+    for seed in seeds:
+        for arm in arms:
+            settings = tuning[arm]["best"]
+            key = {"arm": arm, "seed": seed, "settings": settings, **budget(arm)}
+            row = _finished_row(folder, key)
+            if row is None:
+                row = key | run(arm, settings, seed, False)
+                append_row(folder, row)
+                took = f"{score(row):.4g}, {row['cpu_seconds']:.0f} s"
+                print(f"{arm}, seed {seed}: {took}", flush=True)
+            rows.append(row)
+    return tuning, rows
+
+
+def mean_return(row: Mapping[str, Any]) -> float:
+    """The mean of a learning curve, which also tells who learned it earlier."""
+    return float(np.mean(row["returns"]))
+
+
+def _finished_row(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    for row in read_rows(folder):
+        # Rows of another budget or other settings may lie in the same folder.
+        if all(row[name] == value for name, value in key.items()):
+            return row
+    return None
 
 
 def drawn_settings(choices: Mapping[str, Sequence[Any]], num_trials: int) -> list[Settings]:
@@ -160,6 +232,7 @@ _SPEED = "speeds of programs that do the same work; nothing learns"
 _COUNTS = "counts of failures or of code"
 _REFERENCE = "one method beside references without settings"
 NO_COMPARISONS = {
+    "branch_coverage": _COUNTS,
     "certified_horizon": "coverage of a guarantee",
     "ideal_points": "coverage of intervals, and agreement of halves of the same votes",
     "out_of_distribution": "scores of one detector, each against the same fixed aim",

@@ -156,12 +156,12 @@ if TYPE_CHECKING:
     from wm_agents.sb3.vec_env import SB3VecEnv as SB3VecEnv
     from wm_agents.training.cards import Card as Card
     from wm_agents.training.cards import command_line as command_line
+    from wm_agents.training.cards import from_hub as from_hub
+    from wm_agents.training.cards import push_to_hub as push_to_hub
     from wm_agents.training.cards import save_with_card as save_with_card
     from wm_agents.training.cards import write_card as write_card
     from wm_agents.training.checkpoints import CheckpointManager as CheckpointManager
     from wm_agents.training.config_checks import require_integers as require_integers
-    from wm_agents.training.hub import from_hub as from_hub
-    from wm_agents.training.hub import push_to_hub as push_to_hub
     from wm_agents.training.loggers import ConsoleLogger as ConsoleLogger
     from wm_agents.training.loggers import JSONLLogger as JSONLLogger
     from wm_agents.training.loggers import LoggerGroup as LoggerGroup
@@ -375,15 +375,13 @@ _HOMES = {
     "wm_agents.training.cards": (
         "Card",
         "command_line",
+        "from_hub",
+        "push_to_hub",
         "save_with_card",
         "write_card",
     ),
     "wm_agents.training.checkpoints": ("CheckpointManager",),
     "wm_agents.training.config_checks": ("require_integers",),
-    "wm_agents.training.hub": (
-        "from_hub",
-        "push_to_hub",
-    ),
     "wm_agents.training.loggers": (
         "ConsoleLogger",
         "JSONLLogger",

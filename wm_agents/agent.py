@@ -1,9 +1,10 @@
 """`WorldModelAgent`: one agent with one configuration for any Gymnasium environment.
 
 It is told nothing but the spaces. Several ways of acting learn side by side from the same
-experience: a policy with a memory of its episode, values on features of a world model, a table of
-what followed what, and search in exact rules. Each episode is acted in by one of them; their returns
-are measured, those that earn less get fewer episodes, and the best acts in the end.
+experience: a policy with a memory of its episode, values on features of a world model, a policy
+that learns in imagination, a table of what followed what, and search in exact rules. Each episode
+is acted in by one of them; their returns are measured, those that earn less get fewer episodes, and
+the best acts in the end.
 """
 
 import math

@@ -1,5 +1,6 @@
 """Building blocks of networks: perceptrons, alone and as an ensemble in one tensor program."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,7 +45,10 @@ def uninitialised(layer_class: type[nn.Module], *sizes: int) -> Any:
 
     Under `torch.device("meta")` it has shapes and no memory.
     """
-    return nn.utils.skip_init(layer_class, *sizes, device=torch.get_default_device())
+    with warnings.catch_warnings():
+        # Where nothing is to be predicted there are no outputs, of which torch warns.
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        return nn.utils.skip_init(layer_class, *sizes, device=torch.get_default_device())
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ MOVED = MovedModules(
         "wm_agents.config_checks": "wm_agents.training.config_checks",
         "wm_agents.debate": "wm_agents.domains.debate",
         "wm_agents.debate.plots": "wm_agents.domains.debate.history",
+        "wm_agents.domains.resolutions.logistic": "wm_agents.training.newton",
         "wm_agents.episodes": "wm_agents.policy_gradient.collector",
         **{
             f"wm_agents.evaluation.{old}": f"wm_agents.evaluation.{new}"
@@ -49,6 +50,7 @@ MOVED = MovedModules(
         "wm_agents.sb3.checkpoints": "wm_agents.sb3.policy",
         "wm_agents.sb3_checkpoints": "wm_agents.sb3.policy",
         "wm_agents.sequence_model": "wm_agents.policy_gradient.sequence_model",
+        "wm_agents.training.hub": "wm_agents.training.cards",
         "wm_agents.trajectories": "wm_envs.data.trajectories",
         "wm_agents.vector_ppo": "wm_agents.policy_gradient.vector_ppo",
         "wm_agents.votes": "wm_agents.domains.resolutions",

@@ -4,25 +4,8 @@ With ids it explains these, options included.
 """
 
 import argparse
-import inspect
 
-from gymnasium.envs.registration import load_env_creator
-
-from wm_envs.registration import TABLE, Registration
-
-
-def page(row: Registration) -> str:
-    """The docstring of an id's environment, without its indentation."""
-    entry_point = load_env_creator(row.entry_point)
-    # The vector shell names its environment class; an entry point may be a mere function.
-    documented = getattr(load_env_creator(row.vector_entry_point), "env_class", entry_point)
-    return inspect.getdoc(documented) or ""
-
-
-def listing() -> str:
-    """All ids, one line each."""
-    width = max(len(row.id) for row in TABLE)
-    return "\n".join(f"{row.id:{width}}  {row.summary}" for row in TABLE)
+from wm_envs.registration import TABLE, listing, page
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -70,6 +70,7 @@ class KernelEnv(gym.Env[Any, Any]):
         **options: Any,
     ) -> None:
         self._spec: EnvSpec | None = None
+        # Options before everything else: a wrong one leaves no half-made environment behind.
         self._rules = make_rules(type(self), options).limited_to(max_episode_steps)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
@@ -102,6 +103,7 @@ class KernelEnv(gym.Env[Any, Any]):
         states, parameters, observations = self._states, self._rules.parameters, self._observations
         step_arguments = (states, parameters, self._actions, observations, self._outcomes, False)
         self._step_arguments = step_arguments
+        # Numba looks the signature up at every call; the machine code of this one is bound once.
         self._step_row = specialised(self._rules.step_rows, *step_arguments)
         self._reset_arguments = (states, parameters, _ONE_ROW)
         self._reset_row = specialised(self._rules.reset_rows, *self._reset_arguments)
@@ -150,6 +152,7 @@ class KernelEnv(gym.Env[Any, Any]):
 
         Raises ResetNeeded after the end and InvalidActionError, both with nothing changed.
         """
+        # A step of a small domain takes about a microsecond: everything below is written for that.
         if self._needs_reset:
             _check_open(self._is_closed)
             raise ResetNeeded(
@@ -158,6 +161,7 @@ class KernelEnv(gym.Env[Any, Any]):
         # The full check takes several microseconds, and almost every action is plain.
         if not self._is_plain(action):
             action = self._rules.check_actions(action, ())
+        # The buffer keeps its address, to which the compiled call is bound.
         self._actions[0] = action
         self._step_row(*self._step_arguments)
         # One tuple of Python numbers, which is quicker than reading field by field.
@@ -243,6 +247,8 @@ class KernelEnv(gym.Env[Any, Any]):
         # After the check, so that a foreign state changes nothing.
         self._states[0] = state
         self._rules.load_rows(self._states)
+        # A state may be cloned at the end of an episode; such a one needs a reset wherever it is
+        # restored.
         self._needs_reset = bool(self._states["ended"][0])
         return self._observe()
 
@@ -252,6 +258,8 @@ class KernelEnv(gym.Env[Any, Any]):
         Comparing arrays takes 5.
         """
         if type(action) in _INTEGERS:
+            # By class and not by isinstance: True is an integer, too, and is left to the full
+            # check.
             return 0 <= action < self._num_actions
         if type(action) is not np.ndarray or not self._bounds or action.dtype not in _FLOATS:
             return False
@@ -291,6 +299,7 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
     }
     components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
     fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
+    # Compiled from text: a literal of known keys is several times quicker than a loop over them.
     maker: Callable[[tuple[Any, ...]], Info] = eval(
         f"lambda outcome: StepInfo({{{fields}'reward_components': {{{components}}}}})",
         {"StepInfo": StepInfo},
@@ -346,6 +355,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._spec: EnvSpec | None = None
         seed = draw_seed()
         super().reset(seed=seed)
+        # Where no seed is given the rows still have known ones, so that any run can be repeated.
         self._row_seeds: Sequence[int] = range(seed, seed + num_envs)
         self._states = self._rules.new_states(num_envs, seed)
         self._outcomes = empty_rows(num_envs, self._rules.outcome_dtype)
@@ -354,6 +364,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._all = np.ones(num_envs, np.bool_)
         self._num_threads = num_threads
         self._pool = ThreadPool(num_threads)
+        # Contiguous slices of nearly equal size; each thread writes its own rows alone.
         bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
         self._slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         if num_threads > 1:
@@ -375,6 +386,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         _check_open(self.closed)
         mask = self._reset_mask(options)
         self._seed(seed, mask)
+        # Seeds first: resetting draws from the streams that they name.
         self._rules.reset_rows(self._states, self._rules.parameters, mask)
         self._rules.report_reset(self._states, self._outcomes, mask)
         self._was_reset = True
@@ -398,9 +410,11 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             )
         observations = self._observation_buffer()
         self._step_rows(checked, observations, mode == AutoresetMode.NEXT_STEP)
+        # Copies: the next step writes into the same buffers, and results are kept by learners.
         rewards = self._outcomes["reward"].copy()
         terminated = self._outcomes["terminated"].copy()
         truncated = self._outcomes["truncated"].copy()
+        # Only this mode shows a new episode in the answer that ends the old one.
         if mode == AutoresetMode.SAME_STEP and self._states["ended"].any():
             return observations, rewards, terminated, truncated, self._restart_ended(observations)
         return observations, rewards, terminated, truncated, self._infos(self._all)
@@ -490,7 +504,10 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         ended = self._states["ended"].copy()
         # Gymnasium gives an array of objects, None where a row has not ended.
         final_observations = np.full(self.num_envs, None, dtype=object)
+        # Before the reset below overwrites them.
         final_rows = observations[ended]
+        # Through `fromiter`: an assignment would spread the rows' numbers over the array of
+        # objects.
         final_observations[ended] = np.fromiter(final_rows, dtype=object, count=len(final_rows))
         final_info = self._infos(ended)
         self._rules.reset_rows(self._states, self._rules.parameters, ended)
@@ -544,6 +561,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """Give the masked rows their streams; raises OptionError with nothing changed."""
         if seed is None:
             return
+        # A negative number or a sequence is judged by the row-wise check, whose message names what
+        # is wrong.
         first = as_integer(seed)
         if first is not None and first >= 0:
             super().reset(seed=first)
@@ -554,10 +573,12 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             seed_rows(self._states, seeds)
             self._row_seeds = seeds
             return
+        # Rows whose seed is None keep their stream, as in Gymnasium.
         seed_of = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
         rows = self._states[list(seed_of)]
         seed_rows(rows, list(seed_of.values()))
         for name in ("key", "counter"):
+            # Only the stream: time and position of a row that is not reset stay.
             self._states[name][list(seed_of)] = rows[name]
         self._row_seeds = [seed_of.get(row, before) for row, before in enumerate(self._row_seeds)]
 
@@ -591,6 +612,7 @@ def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return env.env
     # Wrappers in between stay where they are: the limit alone moves inward.
     outer: Any = env
+    # The limit that was given counts steps of the innermost environment, whatever wraps it.
     while not isinstance(outer.env, _OneStep | KernelEnv):
         outer = outer.env
     if isinstance(outer.env, _OneStep):
@@ -619,6 +641,7 @@ def make_one_step_env(
     """
     limit = make_rules(env_class, options).limited_to(max_episode_steps).time_limit
     if limit > 1:
+        # With more than one step the kernel truncates by itself, and no wrapper is needed.
         return env_class(render_mode=render_mode, max_episode_steps=max_episode_steps, **options)
     return _OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
 
@@ -643,6 +666,7 @@ class _OneStep(TimeLimit):
 
     def step(self, action: Any) -> Any:
         """The only step; raises ResetNeeded after it."""
+        # The kernel has no limit here, so that it would go on.
         if self.env._time[0]:
             raise ResetNeeded("the episode is over: call reset() before step()")
         observation, reward, terminated, _, info = self.env.step(action)
@@ -660,6 +684,7 @@ def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
     Raises OptionError, also for names it does not know.
     """
     known = inspect.signature(env_class.rules).parameters
+    # Anything goes where the domain takes any keyword.
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := sorted(set(options) - set(known))):
         raise UnknownOptionError(
@@ -679,6 +704,7 @@ def _check_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
 
 def _vector_bounds(space: spaces.Space[Any]) -> list[tuple[float, float]]:
     """The bounds of each number of a one-dimensional Box, empty for another space."""
+    # Other shapes take the slow check of `Rules.check_actions`.
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         return []
     return list(zip(space.low.tolist(), space.high.tolist(), strict=True))
@@ -695,6 +721,7 @@ def check_render_mode(render_mode: str | None, metadata: Mapping[str, Any]) -> s
 
 def _where(mask: Array, column: Array) -> Array:
     """A copy of a column [B, ...] that is zero outside the mask [B]."""
+    # Multiplied and not selected: works for columns of any shape and keeps their type.
     return column * mask.reshape(mask.shape + (1,) * (column.ndim - 1))
 
 

@@ -28,6 +28,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # One row of a structured array: its fields are attributes inside a kernel.
 Row = Any
 
+# The constants of SplitMix64 (Steele, Lea & Flood 2014), Stafford's variant 13 of the mixer.
 GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -49,6 +50,7 @@ HEADER: list[tuple[str, Any]] = [
 
 def state_dtype(fields: list[Any]) -> np.dtype[Any]:
     """The row layout of a domain: the header, then the domain's own fields."""
+    # Aligned, so that compiled code reads each field with one instruction.
     return np.dtype([*HEADER, *fields], align=True)
 
 
@@ -68,6 +70,7 @@ def copy_rows(rows: NDArray[Any]) -> NDArray[Any]:
     NumPy copies the fields of a structured array and leaves between them what the memory held
     before.
     """
+    # Copying an array keeps its padding bytes, which hold whatever was in memory.
     copied = np.zeros(rows.shape, rows.dtype)
     copied[...] = rows
     return copied
@@ -92,6 +95,7 @@ def kernel_sources() -> list[Path]:
 
 def _cache_directory() -> str:
     sources = b"".join(path.read_bytes() for path in kernel_sources())
+    # A part of the hash names the folder: twelve digits are enough to tell versions apart.
     source_hash = hashlib.sha256(sources).hexdigest()[:12]
     return str(user_cache_folder() / "wm-suite" / f"kernels-{source_hash}")
 
@@ -138,12 +142,16 @@ def mix(bits: np.uint64) -> np.uint64:
 @kernel
 def key_from_seed(seed: np.uint64) -> np.uint64:
     """The stream of a uint64 seed; neighbouring seeds have unrelated keys."""
+    # Mixed twice: streams are key + n * gamma, and keys that differ by a multiple of gamma would
+    # overlap.
     return mix(mix(seed + GOLDEN_GAMMA) ^ MIX_2)
 
 
 @kernel
 def random_bits(state: Row) -> np.uint64:
     """The next 64 random bits of a row."""
+    # Counted first, so that the counter says how many numbers were drawn; a stream needs no other
+    # state.
     state.counter += ONE
     return mix(state.key + state.counter * GOLDEN_GAMMA)
 
@@ -158,6 +166,7 @@ def random_integer(state: Row, bound: int) -> np.int64:
 @kernel
 def random_uniform(state: Row) -> float:
     """A uniform float in [0, 1) with 53 random bits."""
+    # A float64 holds 53 bits: more would round up to 1.
     return np.float64(random_bits(state) >> SHIFT_11) * 2.0**-53
 
 
@@ -167,7 +176,9 @@ def random_normal(state: Row) -> float:
 
     Of the cosine branch alone, so that each draw takes two counts.
     """
+    # One minus the number is never 0, whose logarithm is infinite.
     radius = math.sqrt(-2.0 * math.log(1.0 - random_uniform(state)))
+    # The sine's twin is thrown away: keeping it would be one more field of every state.
     return radius * math.cos(2.0 * math.pi * random_uniform(state))
 
 
@@ -178,6 +189,7 @@ def seed_rows(states: NDArray[Any], seeds: Sequence[int]) -> None:
         states: Rows [B] that start with `HEADER`.
         seeds: B integers from 0 on; a range below 2**64 is quickest.
     """
+    # A range is the usual case, and a list of a million Python integers is slow.
     if isinstance(seeds, range) and seeds.step == 1 and seeds.stop <= 2**64:
         first = np.uint64(seeds.start)
         _seed_rows(states, np.arange(len(seeds), dtype=np.uint64) + first)
@@ -222,6 +234,7 @@ class ThreadPool:
         self._process_id = 0
 
     def __getstate__(self) -> dict[str, Any]:
+        # Threads do not survive pickling or forking; the copy starts its own when it needs them.
         return {"_num_threads": self._num_threads, "_executor": None, "_process_id": 0}
 
     def run(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> None:
@@ -232,10 +245,13 @@ class ThreadPool:
         if self._executor is None or self._process_id != os.getpid():
             self._executor, self._process_id = ThreadPoolExecutor(self._num_threads), os.getpid()
         for future in [self._executor.submit(function, *arguments) for arguments in tasks]:
+            # Also raises what a task raised, in the thread of the caller.
             future.result()
 
     def stop(self) -> None:
         """End the threads of this process; may be called twice."""
+        # The executor of a parent process has no threads here, and waiting for them would never
+        # end.
         if self._executor is not None and self._process_id == os.getpid():
             self._executor.shutdown()
         self._executor = None

@@ -87,6 +87,7 @@ def rollout(
     if actions.ndim < 2:
         raise StateError(f"expected actions [B, H, ...], got shape {actions.shape}")
     num_rows, horizon = actions.shape[:2]
+    # All checks before the first copy: a refused call costs nothing and changes nothing.
     rules.check_states(np.asarray(states), (num_rows,))
     checked = rules.check_actions(actions, (num_rows, horizon))
     # Rows of our own: the kernels step in place, and the caller's states stay.
@@ -113,6 +114,7 @@ def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
         raise OptionError(
             f"{env_id} has no native rules: the oracle serves the compiled wm/ environments"
         )
+    # Options that are given last win over those of the specification.
     options = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **(env_kwargs or {})}
     max_episode_steps = options.pop("max_episode_steps")
     return vector_class.env_class.rules(**options).limited_to(max_episode_steps)
@@ -121,6 +123,7 @@ def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
 def _run(rules: Rules, rows: NDArray[Any], actions: NDArray[Any]) -> Outcome:
     """Step the rows, in place, through the actions [B, H, ...]."""
     num_rows, horizon = actions.shape[:2]
+    # Time first, so that each step writes one contiguous block; swapped for the caller at the end.
     observations = np.empty((horizon + 1, num_rows, len(rules.observation_fields)), np.float32)
     rewards = np.empty((num_rows, horizon))
     terminations = np.empty((num_rows, horizon), np.bool_)

@@ -1,9 +1,11 @@
 """The table of ids: what `gym.make` and `gym.make_vec` can build after `import wm_envs`."""
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 
 from wm_envs.limits import LimitedByEnv
 
@@ -146,3 +148,17 @@ def register_all() -> None:
     for row in TABLE:
         if row.id not in gym.registry:
             row.register()
+
+
+def page(row: Registration) -> str:
+    """The docstring of an id's environment, without its indentation."""
+    entry_point = load_env_creator(row.entry_point)
+    # The vector shell names its environment class; an entry point may be a mere function.
+    documented = getattr(load_env_creator(row.vector_entry_point), "env_class", entry_point)
+    return inspect.getdoc(documented) or ""
+
+
+def listing() -> str:
+    """All ids, one line each."""
+    width = max(len(row.id) for row in TABLE)
+    return "\n".join(f"{row.id:{width}}  {row.summary}" for row in TABLE)

@@ -109,6 +109,7 @@ class ObservationSpec(tuple[Field, ...]):
         rows = ["| Index | Field | Unit | Low | High | Meaning |", "|---|---|---|---|---|---|"]
         for i, field in enumerate(self):
             bounds = f"{field.low:g} | {field.high:g}"
+            # General format: bounds such as 1e+06 stay short enough for a table.
             rows.append(f"| {i} | `{field.name}` | {field.unit} | {bounds} | {field.meaning} |")
         return "\n".join(rows)
 
@@ -121,6 +122,7 @@ def outcome_dtype(
     Weighted reward, ends, the named reward components, then what goes into the info.
     """
     components = [(name, np.float64) for name in reward_components]
+    # The order is a contract: shells read reward and flags by position, see `KernelEnv.step`.
     return np.dtype([*OUTCOME_HEADER, *components, *info_fields], align=True)
 
 
@@ -168,6 +170,7 @@ class Rules:
 
         A state of other options is recognised by them.
         """
+        # The time limit is left out: a state may be restored under another one.
         names = [name for name in self.parameters.dtype.names or () if name != "time_limit"]
         # Field by field, since the padding between them holds anything.
         values = b"".join(self.parameters[name].tobytes() for name in names)
@@ -198,6 +201,8 @@ class Rules:
         """
         states = empty_rows(num_rows, self.state_dtype)
         states["fingerprint"] = self.fingerprint
+        # A row without a reset has no position, ball or symbol: stepping it would look like an
+        # episode.
         states["ended"] = True
         # Any 64 bits of entropy, so that no other rows share a stream.
         start = draw_seed() if first_seed is None else first_seed
@@ -239,6 +244,8 @@ class Rules:
             )
         if states.shape != shape:
             raise StateError(f"expected states of shape {shape}, got {states.shape}")
+        # Otherwise a state could point into tables of other sizes, which compiled code does not
+        # check.
         if np.any(states["fingerprint"] != self.fingerprint):
             raise StateError(
                 "this state belongs to an environment with other options: restore it where it was "
@@ -254,6 +261,7 @@ class Rules:
         """
         space = self.action_space
         try:
+            # A list of lists of unequal lengths fails here, before any shape can be compared.
             array = np.asarray(actions)
         except (ValueError, TypeError) as error:
             raise InvalidActionError(
@@ -265,6 +273,7 @@ class Rules:
                 f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}"
             )
         if isinstance(space, spaces.Discrete):
+            # Floats are refused also where they are whole: they hint at a policy of another space.
             if array.dtype.kind not in "iu":
                 raise InvalidActionError(
                     f"expected integers in [0, {space.n}), got {array.dtype}: {actions!r}"

@@ -45,6 +45,7 @@ class VectorReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Advance; the reward is a float32 array [C]."""
+        # The weighted sum is dropped: whoever asks for components weighs them.
         observation, _, terminated, truncated, info = self.env.step(action)
         components = info["reward_components"]
         reward = np.array([components[name] for name in self.component_names], np.float32)
@@ -106,6 +107,8 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise OptionError(f"FrameHistory stacks flat Box observations, got {space}")
+        # Zeros stand for frames before the first; an observation that cannot be zero has no such
+        # filler.
         if not space.contains(np.zeros(space.shape, space.dtype)):
             raise OptionError(
                 f"FrameHistory fills missing frames with zeros, which lie outside {space}"

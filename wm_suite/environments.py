@@ -10,8 +10,7 @@ from wm_suite.command_result import CommandResult
 
 def envs() -> CommandResult:
     """List the environments."""
-    from wm_envs.__main__ import listing
-    from wm_envs.registration import TABLE
+    from wm_envs.registration import TABLE, listing
 
     rows = [{"id": row.id, "summary": row.summary} for row in TABLE]
     return CommandResult({"environments": rows}, listing())
@@ -27,9 +26,8 @@ def info(env_id: Positional[str]) -> CommandResult:
 
     from gymnasium.envs.registration import load_env_creator
 
-    from wm_envs.__main__ import page
     from wm_envs.data.specs import spec_of
-    from wm_envs.registration import TABLE
+    from wm_envs.registration import TABLE, page
 
     spec = spec_of(env_id)
     rows = {row.id: row for row in TABLE}

@@ -18,6 +18,7 @@ from benchmarks.one_agent_tasks.adapters import (
     for_stable_baselines,
 )
 from wm_agents.evaluation.episodes import RandomAgent
+from wm_agents.learners.imagined_policy import ImaginedPolicyConfig
 from wm_agents.learners.memory_policy import MemoryPolicyConfig
 from wm_agents.learners.race import RaceConfig
 from wm_agents.learners.replay_values import ReplayValuesConfig
@@ -25,7 +26,7 @@ from wm_agents.learners.search import SearchLearnerConfig
 from wm_agents.learners.table import TableConfig
 from wm_agents.protocols import Agent
 
-MEMORY, REPLAY = MemoryPolicyConfig(), ReplayValuesConfig()
+IMAGINED, MEMORY, REPLAY = ImaginedPolicyConfig(), MemoryPolicyConfig(), ReplayValuesConfig()
 
 
 class NotApplicable(Exception):  # noqa: N818  (no error: the arm has no row there)
@@ -147,26 +148,29 @@ def _algorithm(name: str, env: CountedEnv, budget: int) -> tuple[Any, str, dict[
 OURS: dict[str, Learner] = {
     "world_model_agent": _world_model_agent(),
     "without_memory": _world_model_agent(
-        TableConfig(), SearchLearnerConfig(), MemoryPolicyConfig(context_length=1), REPLAY
+        TableConfig(), SearchLearnerConfig(), IMAGINED, MemoryPolicyConfig(context_length=1), REPLAY
     ),
+    "without_imagination": _world_model_agent(TableConfig(), SearchLearnerConfig(), MEMORY, REPLAY),
     "without_prediction": _world_model_agent(
         TableConfig(),
         SearchLearnerConfig(),
         MemoryPolicyConfig(world_model_coef=0.0),
         ReplayValuesConfig(model_coef=0.0),
     ),
-    "without_search": _world_model_agent(TableConfig(), MEMORY, REPLAY),
-    "without_planning": _world_model_agent(MEMORY, REPLAY),
+    "without_search": _world_model_agent(TableConfig(), IMAGINED, MEMORY, REPLAY),
+    "without_planning": _world_model_agent(IMAGINED, MEMORY, REPLAY),
     "without_exploration": _world_model_agent(
         TableConfig(is_optimistic=False),
         SearchLearnerConfig(),
+        ImaginedPolicyConfig(noise=0.0),
         MemoryPolicyConfig(ent_coef=0.0),
         ReplayValuesConfig(max_repeat=1),
     ),
 }
 """The agent with its one configuration, and agents that lack a part of it.
 
-Without planning neither the table's values nor search is there. Without exploration the table takes
+Without planning neither the table's values nor search is there, and without prediction there is no
+model to imagine in. Without exploration the table takes
 what it knows but for one random step in ten, the policy has no entropy to keep, and exploring
 actions are not held."""
 

@@ -14,6 +14,7 @@ import wm_envs  # noqa: F401  (registers the ids)
 from tests.support.small_tasks import Bandit, Chain, Sampled, spaces_of
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, NotFittedError
 from wm_agents.learners import race
+from wm_agents.learners.imagined_policy import ImaginedPolicyConfig
 from wm_agents.learners.memory_policy import MemoryPolicyConfig
 from wm_agents.learners.replay_values import ReplayValuesConfig
 from wm_agents.learners.search import SearchLearnerConfig
@@ -35,7 +36,16 @@ def small(monkeypatch):
     values = ReplayValuesConfig(
         first_steps=50, width=16, batch_size=16, target_every=20, max_updates=100
     )
-    learners = (TableConfig(), SearchLearnerConfig(first_fit=100), memory, values)
+    imagined = ImaginedPolicyConfig(
+        first_fit=100,
+        fit_updates=5,
+        num_windows=2,
+        model_width=16,
+        width=16,
+        num_rows=12,
+        horizon=3,
+    )
+    learners = (TableConfig(), SearchLearnerConfig(first_fit=100), imagined, memory, values)
     *defaults, last = race.RaceConfig.__init__.__defaults__
     assert last == race.RaceConfig().learners
     monkeypatch.setattr(race.RaceConfig.__init__, "__defaults__", (*defaults, learners))
@@ -65,7 +75,8 @@ def assert_same(agent, other):
 def test_a_bandit():
     agent = wma.WorldModelAgent(Bandit(), seed=1).learn(600)
     assert agent.predict(0)[0] == 2
-    assert set(agent.decisions) == {"table", "search", "memory policy", "replay values", "acts"}
+    names = {"table", "search", "imagined policy", "memory policy", "replay values"}
+    assert set(agent.decisions) == names | {"acts"}
 
 
 def test_a_goal_that_random_steps_seldom_find():
@@ -318,7 +329,7 @@ def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
     assert whole.num_timesteps == 512
     assert_same(whole, parts)
     assert whole.report.history == parts.report.history
-    assert all(learner.num_updates >= 1 for learner in whole.learners[2:])
+    assert all(learner.num_updates >= 1 for learner in whole.learners[3:])
     with pytest.raises(CheckpointError, match="total_timesteps"):
         wma.WorldModelAgent(env_id, seed=4, config=config).learn(
             600, checkpoints=tmp_path / "whole", checkpoint_every=4
@@ -337,7 +348,7 @@ def test_checkpoints_of_another_environment_are_refused(small, tmp_path):
 def test_the_same_seed_learns_bitwise_the_same(small):
     agents = [wma.WorldModelAgent("CartPole-v1", seed=seed).learn(200) for seed in (3, 3, 4)]
     assert_same(*agents[:2])
-    memory, other = (agents[number].learners[2].model.flat for number in (0, 2))
+    memory, other = (agents[number].learners[3].model.flat for number in (0, 2))
     assert not torch.equal(memory, other)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from wm_envs.__main__ import main, page
-from wm_envs.registration import TABLE
+from wm_envs.__main__ import main
+from wm_envs.registration import TABLE, page
 
 
 def test_every_id_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,7 @@ def run_arm(
     Raises:
         ConfigError: The environment reports no success; nothing was trained.
     """
+    # A first run apart: compilation and caches are no CPU of the arm that happens to come first.
     success_rates(
         Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs), 1, 0
     )
@@ -139,12 +140,15 @@ def run_arm(
             curve.append(success_rates(agent, protocol.evaluation_episodes, 1))
             if report is not None:
                 report(label, update.update, float(curve[-1].mean()))
+        # Every run of the arm has reached it once.
         is_solved = bool(curve) and np.max(curve, axis=0).min() >= protocol.stop_when
         return update.update < protocol.num_updates and not is_solved
 
     started = time.process_time()
+    # The budget is in updates; `evaluate` stops the run.
     agent.learn(2**62, evaluate)
     seconds = time.process_time() - started
+    # Episodes named 0, others than those of the curve, by which a run may have been stopped.
     final = success_rates(agent, protocol.final_episodes, 0)
     return ArmResult(
         label, config.learning_rate, np.asarray(episodes), np.stack(curve, 1), final, seconds
@@ -172,9 +176,12 @@ def run_arms(
     """Run arms in processes of one thread each; with one worker, here and in turn."""
     if num_workers == 1:
         return {label: run_arm(label, config, protocol, report) for label, config in arms.items()}
+    # Spawned: forked processes would share the threads of torch.
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(num_workers, context) as pool:
+        # Reports come from all processes in one order.
         messages = manager.Queue()
+        # An id is registered by an import, which a fresh process has not made.
         module = _registering_module(protocol.env_id)
         tasks = {
             label: pool.submit(_run_apart, module, label, config, protocol, messages)
@@ -219,6 +226,7 @@ def best_learning_rate(results: Sequence[ArmResult]) -> ArmResult:
     return max(
         results,
         key=lambda result: interquartile_mean(
+            # The last quarter: a rate is judged by where it leads and not by how it begins.
             result.curve[:, -max(1, result.curve.shape[1] // 4) :]
         ),
     )
@@ -268,6 +276,7 @@ def compare(
         with_model.final, without.final
     ).estimate
     summary["permutation_p_value"] = exact_permutation_test(with_model.final, without.final).p_value
+    # The same threshold for both arms, censored where a run never got there.
     slow, fast = (
         steps_to_threshold(arm.curve, arm.episodes, threshold) for arm in (without, with_model)
     )

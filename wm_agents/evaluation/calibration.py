@@ -55,14 +55,18 @@ def interval_calibration(
     free of the bias that quantiles of few samples have; ties, as with discrete features, are broken
     at random.
     """
+    # A feature that never varies lies within every interval, and would make every coverage look
+    # good.
     is_varying = windows.observations.std(axis=(0, 1)) > 0
     if num_samples < 2 or not is_varying.any():
         return None
     device = starts.observations.device
+    # Sampling is what takes time here, and this many starts tell coverage to a few percent.
     rows = np.random.default_rng(seed).permutation(len(windows.actions))[:_MAX_STARTS]
     chosen = starts.select(torch.as_tensor(rows, device=device))
     part = windows.select(rows)
     columns = np.array(horizons)
+    # A model's own claim is checked where it makes one.
     if hasattr(model, "intervals"):
         return _claimed(model, chosen, part, columns, scale, is_varying)
     generator = torch.Generator(device).manual_seed(seed)
@@ -72,6 +76,7 @@ def interval_calibration(
             for _ in range(num_samples)
         ]
     )
+    # A model that draws nothing makes no claim about spread.
     if not (np.ptp(samples, axis=0) > 0).any():
         return None
     return _coverage(samples[..., is_varying], part, columns, scale[is_varying], is_varying, seed)
@@ -106,6 +111,7 @@ def _claimed(
         # its interval.
         slack = 1e-6 * (scale[is_varying] + np.abs(truth))
         for i, step in enumerate(columns):
+            # Windows that are cut before this step have no record there.
             rows = part.num_steps >= step
             is_inside = (low[rows, i] <= truth[rows, i] + slack[rows, i]) & (
                 truth[rows, i] - slack[rows, i] <= high[rows, i]
@@ -130,6 +136,8 @@ def _coverage(
     truth = part.observations[:, columns][..., is_varying]
     num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
     generator = np.random.default_rng(seed)
+    # Ties are broken at random: a rank must be uniform under a true model, whatever the numbers
+    # are.
     ranks = num_below + generator.integers(num_equal + 1)
     # A place within the rank's share is uniform for any number of samples; its middle is only where
     # levels divide it.
@@ -142,6 +150,7 @@ def _coverage(
             coverage[i, j] = (
                 (np.abs(place[rows, i] - 0.5) <= level / 2).mean() if rows.any() else np.nan
             )
+            # Central intervals of the samples.
             low, high = np.quantile(ordered[:, rows, i], [(1 - level) / 2, (1 + level) / 2], axis=0)
             width[i, j] = (high - low).mean() if rows.any() else np.nan
     return Calibration(LEVELS, coverage, width, num_samples)
@@ -165,6 +174,7 @@ def auroc(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
     num_events, num_others = int(happened.sum()), int((~happened).sum())
     if num_events == 0 or num_others == 0:
         return None
+    # The rank sum of Mann and Whitney.
     ranks = rankdata(predicted)
     return float(
         (ranks[happened].sum() - num_events * (num_events + 1) / 2) / (num_events * num_others)
@@ -184,6 +194,7 @@ def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | 
         return None
     order = np.argsort(-predicted, kind="stable")
     hits, ranked = np.cumsum(happened[order]), predicted[order]
+    # A threshold cannot part equal probabilities: precision counts after the last of a tie.
     is_last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
     found, taken = hits[is_last_of_tie], np.flatnonzero(is_last_of_tie) + 1
     return float(np.sum(np.diff(found, prepend=0) / hits[-1] * (found / taken)))

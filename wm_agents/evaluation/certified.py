@@ -136,6 +136,7 @@ def required_episodes(alpha: float) -> int:
     """
     if not isinstance(alpha, int | float) or not 0 < alpha < 1:
         raise ConfigError(f"alpha is a probability between 0 and 1, such as 0.1, got {alpha!r}")
+    # The bound (0 + 1) / (n + 1) has to fit below alpha.
     return max(1, math.ceil(1 / alpha - 1 - _ROUNDING))
 
 
@@ -194,6 +195,7 @@ def certified_horizon(
         )
     require_integers(1, starts_per_episode=starts_per_episode)
     steps = _checked_horizon(horizon, trajectories)
+    # Conformal guarantees are for data that the model has not seen.
     if train is not None and not allow_training_episodes:
         refuse_duplicates(trajectories, train)
     names = names_of_features(feature_names, env, trajectories.observations.shape[1])
@@ -202,6 +204,7 @@ def certified_horizon(
     reward_scale, reward_varies = feature_scale(
         reference.rewards[:, None], trajectories.rewards[:, None]
     )
+    # Groups such as an angle's sine and cosine leave a tolerance together.
     found = feature_groups(
         names,
         np.concatenate([reference.observations, trajectories.observations]),
@@ -213,9 +216,11 @@ def certified_horizon(
     if reward_varies[0]:
         units[REWARD] = float(reward_scale[0])
     limits = _limits(tolerance, units)
+    # The same number of starts from each episode, since episodes and not windows are exchangeable.
     windows = episode_windows(trajectories, steps, starts_per_episode, seed)
     errors, sizes = _sizes(model, trajectories, windows, judged, units, scale)
     has_left = {name: _has_left(sizes[name], limit, windows.mask) for name, limit in limits.items()}
+    # One name out of tolerance is enough.
     shares = _episode_shares(np.any(list(has_left.values()), axis=0), windows.episodes)
     half_widths = conformal_half_widths(np.abs(errors), windows.mask, windows.episodes, alpha)
     return CertifiedHorizon(
@@ -265,6 +270,8 @@ def certified_steps(shares: Array, alpha: float) -> int:
             each step [n, H]; rises along H from 0 to 1.
         alpha: The risk.
     """
+    # The one that is added is the new episode, of which the worst is assumed (Angelopoulos et al.
+    # 2024).
     bound = (shares.sum(axis=0) + 1) / (len(shares) + 1)
     return _last_step(bound <= alpha + _ROUNDING)
 
@@ -296,10 +303,12 @@ def conformal_half_widths(
     half_widths = np.full(sizes.shape[1:], np.inf)
     for step in range(sizes.shape[1]):
         rows = np.flatnonzero(mask[:, step])
+        # Episodes that have not ended yet at this step, weighted alike whatever their windows.
         numbers, place, counts = np.unique(episodes[rows], return_inverse=True, return_counts=True)
         # How much weight may lie outside: what risk control leaves of the risk.
         allowed = alpha * (len(numbers) + 1) - 1 + _ROUNDING
         if allowed < 0:
+            # Too few episodes: the interval is infinite, which is true.
             continue
         weights = 1 / counts[place]
         order = np.argsort(-sizes[rows, step], axis=0, kind="stable")  # [W', O], largest first
@@ -318,6 +327,7 @@ def _checked_horizon(horizon: int | None, trajectories: Trajectories) -> int:
         position = np.arange(trajectories.num_steps)
         episode = trajectories.episode_of_step
         remaining = trajectories.lengths[episode] - (position - trajectories.step_starts[episode])
+        # Half of the starts reach it: longer horizons speak of few episodes.
         return int(np.clip(np.median(remaining), 1, min(_MAX_HORIZON, longest)))
     require_integers(1, horizon=horizon)
     if horizon > longest:
@@ -362,7 +372,9 @@ def _reward_sizes(predicted: Array, windows: EvaluationWindows, scale: float) ->
 
 def _has_left(sizes: Array, limit: float, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether a window [W, H] was out of tolerance at this step or before."""
+    # Relative, since a tolerance that was computed from the data may be missed by rounding.
     is_outside = (sizes > limit * (1 + _ROUNDING)) & mask
+    # Once out of tolerance stays out: a prediction that comes back by chance is not trusted.
     return np.logical_or.accumulate(is_outside, axis=1)
 
 
@@ -381,6 +393,7 @@ def _last_step(is_good: NDArray[np.bool_]) -> int:
 def _left_out_violation(shares: Array, alpha: float) -> float | None:
     if len(shares) - 1 < required_episodes(alpha):
         return None
+    # Each episode is judged by what the others alone would certify.
     bounds = (shares.sum(axis=0) - shares + 1) / len(shares)  # [n, H], each without its episode
     steps = np.array([_last_step(row <= alpha + _ROUNDING) for row in bounds])
     lost = [row[step - 1] if step else 0.0 for row, step in zip(shares, steps, strict=True)]
@@ -389,6 +402,7 @@ def _left_out_violation(shares: Array, alpha: float) -> float | None:
 
 def _checked_coverage(sizes: Array, windows: EvaluationWindows, alpha: float, seed: int) -> Array:
     """Share of observations [H, O] within intervals that other episodes calibrated."""
+    # Whole episodes are left out; windows of one would know each other.
     order = np.random.default_rng(seed).permutation(np.unique(windows.episodes))
     inside = np.zeros(sizes.shape[1:])
     total = np.zeros(sizes.shape[1:])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 _WIDTH, _HEIGHT = 720, 340
+# Room on the right for the labels of the lines.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 150, 16, 46
 
 
@@ -90,6 +91,7 @@ def line_chart(
         shaded: An interval of x with a caption.
         threshold: A horizontal line with a caption.
     """
+    # Ids of the clip have to differ between charts of one page, and be the same in every run.
     frame = _frame(series, y_limit, f"clip{crc32(description.encode())}")
     parts = [_axes(frame, x_label, y_label, x_ticks)]
     if shaded is not None:
@@ -124,6 +126,7 @@ def number_line(
     parts = [
         f'<line class="axis" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{middle}" y2="{middle}"/>'
     ]
+    # An infinite end reaches to the edge.
     ends = [frame.x(min(max(value, low), high)) for value in interval]
     parts.append(
         f'<rect x="{ends[0]:.1f}" y="{middle - 9}" width="{max(ends[1] - ends[0], 1):.1f}" '
@@ -237,6 +240,7 @@ def round_ticks(low: float, high: float, num: int = 5) -> list[float]:
         return [low]
     raw = (high - low) / num
     power = 10.0 ** np.floor(np.log10(raw))
+    # Rounding must not push a range that is a round number to the next step.
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     first = np.ceil(low / step - 1e-9) * step
     # Adding 0.0 turns a negative zero into a plain one.
@@ -307,6 +311,7 @@ def _end_labels(frame: Frame, series: Sequence[Series]) -> str:
 def spread_out(places: Sequence[float], distance: float, limit: float) -> list[float]:
     """Places moved as little as needed to lie at least so far apart, none beyond the limit."""
     order, moved = np.argsort(places, kind="stable"), np.array(places, float)
+    # Downwards first, then back from the limit.
     for before, after in itertools.pairwise(order):
         moved[after] = max(moved[after], moved[before] + distance)
     moved[order[-1]] = min(moved[order[-1]], limit)

@@ -17,6 +17,7 @@ from wm_envs.data.trajectories import Trajectories
 BATCHES = (1, 1024)
 _SECONDS = 0.25  # of measuring, for each batch
 _MIN_CALLS = 5
+# Models hold configurations, codecs and views, which may refer back to each other.
 _MAX_DEPTH = 12  # of objects inside each other
 
 
@@ -104,6 +105,7 @@ def num_bytes(model: Any) -> int:
 
 
 def _num_bytes(value: Any, seen: set[int], depth: int) -> int:
+    # Shared tensors are counted once.
     if id(value) in seen or depth > _MAX_DEPTH:
         return 0
     seen.add(id(value))
@@ -112,6 +114,7 @@ def _num_bytes(value: Any, seen: set[int], depth: int) -> int:
     if isinstance(value, np.ndarray):
         return int(value.nbytes)
     if isinstance(value, str | bytes):
+        # Text is what a rule program consists of.
         return len(value)  # a program is a text
     parts: list[Any] = []
     if isinstance(value, dict):
@@ -131,6 +134,7 @@ def _num_parameters(model: Any) -> int:
 
 def _step_microseconds(model: WorldModel, trajectories: Trajectories, rows: int) -> float:
     device = getattr(model, "device", None)
+    # Over and over, where fewer steps are recorded than rows are asked for.
     steps = np.arange(rows) % trajectories.num_steps
     observations = trajectories.start_observations[steps]
     state = model.start(torch.as_tensor(observations, device=device))
@@ -140,12 +144,14 @@ def _step_microseconds(model: WorldModel, trajectories: Trajectories, rows: int)
 
 def median_seconds(call: Callable[[], Any]) -> float:
     """Of a call, after a first one that may have to make ready."""
+    # The first call allocates and compiles.
     call()
     seconds: list[float] = []
     began = time.perf_counter()
     while len(seconds) < _MIN_CALLS or time.perf_counter() - began < _SECONDS:
         before = time.perf_counter()
         call()
+        # Otherwise only the launch of the kernels would be timed.
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - before)

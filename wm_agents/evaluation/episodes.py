@@ -65,10 +65,12 @@ class EpisodeResults:
 
         Student's t over the episodes (Student 1908); infinite limits for a single one.
         """
+        # One episode has no spread to estimate.
         num_episodes = self.returns.size
         if num_episodes < 2:
             return Interval(self.mean_return, -math.inf, math.inf)
         error = float(self.returns.std(ddof=1)) / math.sqrt(num_episodes)
+        # Student's t, since few episodes are usual.
         width = float(stdtrit(num_episodes - 1, 0.975)) * error
         return Interval(self.mean_return, self.mean_return - width, self.mean_return + width)
 
@@ -128,6 +130,7 @@ class RandomAgent:
     """
 
     def __init__(self, action_space: gym.Space[Any], seed: int = 0) -> None:
+        # A copy: seeding the caller's space would change what it draws.
         self._space = deepcopy(action_space)
         self._space.seed(seed)
 
@@ -185,11 +188,14 @@ def evaluate(
     with _opened(env, num_envs or min(episodes, MAX_ENVS), env_kwargs) as rows:
         waves, num_found, num_starts = [], 0, 0
         while num_found < episodes:
+            # A task whose every start is solved would go on for ever.
             if num_starts >= _MAX_STARTS_PER_EPISODE * episodes + rows.num_envs:
                 raise ConfigError(
                     f"{num_starts - num_found} of {num_starts} starts are solved: make the task "
                     "harder"
                 )
+            # Seeds follow each other over waves, so that the number of rows does not change the
+            # episodes.
             waves.append(_run_wave(agent, rows, seed + num_starts, deterministic))
             num_starts += rows.num_envs
             num_found += int((~waves[-1].is_solved_start).sum())
@@ -242,6 +248,7 @@ def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, determinis
         np.zeros(num_envs),
         np.zeros(num_envs, np.int64),
         np.zeros(num_envs, np.bool_),
+        # Starts that are solved already say nothing of an agent.
         np.zeros(num_envs, np.bool_) if solved is None else solved,
     )
     is_running, is_start, state = np.ones(num_envs, np.bool_), np.ones(num_envs, np.bool_), None
@@ -251,10 +258,12 @@ def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, determinis
         )
         observations, rewards, terminations, truncations, infos = env.step(actions)
         is_start = np.asarray(terminations) | np.asarray(truncations)
+        # Rows that are over wait, and what they do does not count.
         wave.returns += np.where(is_running, rewards, 0.0)
         wave.lengths += is_running
         _note_successes(wave, infos, is_running & is_start, mode)
         is_running &= ~is_start
+        # Without autoreset an ended row must be reset before the others can go on.
         if mode == AutoresetMode.DISABLED and is_start.any() and is_running.any():
             observations, _ = env.reset(options={"reset_mask": is_start.copy()})
     return wave
@@ -263,6 +272,7 @@ def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, determinis
 def _note_successes(
     wave: _Wave, infos: dict[str, Any], is_last: NDArray[np.bool_], mode: Any
 ) -> None:
+    # In this mode the info of the step is that of the new episode already.
     final = infos.get("final_info", infos) if mode == AutoresetMode.SAME_STEP else infos
     flags = _success_flags(final, len(is_last))
     if flags is not None and is_last.any():
@@ -283,6 +293,7 @@ def _collect(waves: list[_Wave], episodes: int) -> EpisodeResults:
 
     And how many solved ones came before the last of them.
     """
+    # In the order of seeds and not of ending: short episodes would be preferred.
     is_solved = np.concatenate([wave.is_solved_start for wave in waves])
     chosen = np.flatnonzero(~is_solved)[:episodes]
     successes = np.concatenate([wave.successes for wave in waves])[chosen]
@@ -351,6 +362,7 @@ def planning_gap(
     check_resampling(confidence, num_resamples)
     arms = [_per_unit(learned, "learned"), _per_unit(oracle, "oracle"), _per_unit(random, "random")]
     means = [float(arm.mean()) for arm in arms]
+    # The oracle is the scale: without a lead over random play there is nothing to divide by.
     if means[1] <= means[2]:
         raise ConfigError(
             f"the planner's mean return on the true dynamics is {means[1]:.4g}, that of random "
@@ -370,9 +382,11 @@ def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:
 def _limits(
     arms: list[NDArray[np.float64]], confidence: float, num_resamples: int, seed: int
 ) -> tuple[float, float]:
+    # One unit has no spread.
     if min(len(arm) for arm in arms) < 2:
         return float("-inf"), float("inf")
     generator = np.random.default_rng(seed)
+    # Equal numbers are equal seeds: drawn together, what they share cancels.
     is_paired = len({len(arm) for arm in arms}) == 1
     indices = generator.integers(len(arms[0]), size=(num_resamples, len(arms[0])))
     draws = []

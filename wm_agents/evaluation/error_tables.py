@@ -57,6 +57,7 @@ def feature_groups(
     Raises:
         TrajectoryError: Given columns that do not exist, or of which one is in two groups.
     """
+    # What was given wins over what is guessed, and the space over the data.
     groups = _given_groups(given or {}, len(names))
     taken = {column for group in groups for column in group.columns}
     for group in (
@@ -95,6 +96,7 @@ def _space_groups(space: Any, num_features: int) -> list[FeatureGroup]:
     """The groups of a space whose flattened form has this many numbers."""
     if (
         not isinstance(space, spaces.Space)
+        # Of the unflattened space: names and widths of its parts.
         or not space.is_np_flattenable
         or spaces.flatdim(space) != num_features
     ):
@@ -127,6 +129,7 @@ def _blocks(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, int, boo
         yield name or "state", int(space.n), True
     else:
         is_array = len(space.shape or ()) > 1
+        # A vector is left to its columns, an array such as an image is one thing.
         yield (name or "observation") if is_array else name, spaces.flatdim(space), is_array
 
 
@@ -140,6 +143,7 @@ def _one_hots(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Featu
     first, total = 0, np.zeros(len(rows), np.int32)
     for column in range(len(names)):
         if not is_binary[column]:
+            # A group cannot reach over a column that is no bit.
             first, total = column + 1, np.zeros_like(total)
             continue
         total += rows[:, column] == 1
@@ -149,6 +153,7 @@ def _one_hots(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Featu
             first += 1
         if total.min() == 1:
             columns = tuple(range(first, column + 1))
+            # A constant one-hot tells nothing, and may be anything.
             if varies[first : column + 1].sum() > 1:
                 yield FeatureGroup(_common_name(names, columns), columns, has_one_unit=True)
             first, total = column + 1, np.zeros_like(total)
@@ -172,6 +177,7 @@ def _angles(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Feature
         for second in candidates[place + 1 :]:
             if (
                 second in is_taken
+                # One row rules out nearly all pairs before whole columns are compared.
                 or abs(squares[first][0] + squares[second][0] - 1) > _MAX_CIRCLE_ERROR
             ):
                 continue
@@ -273,6 +279,7 @@ def error_tables(
 
     Shares of exact predictions are there only where `is_integer` [O] is given.
     """
+    # Over features that count, so that constants do not dilute the mean.
     totals = np.mean((errors[..., is_counted] / scale[is_counted]) ** 2, axis=2, keepdims=True)
     rows = [
         _row(errors[scored, step - 1], totals[scored, step - 1], is_integer)
@@ -288,6 +295,7 @@ def _row(errors: Array, totals: Array, is_integer: NDArray[np.bool_] | None) -> 
     columns = np.concatenate([sizes, np.sqrt(totals)], axis=1)
     exact = np.full(columns.shape[1], np.nan)
     if is_integer is not None and is_integer.any():
+        # Right when it rounds to the recorded number.
         is_right = sizes[:, is_integer] < 0.5
         exact[:-1][is_integer], exact[-1] = is_right.mean(0), is_right.all(1).mean()
     return {
@@ -334,6 +342,7 @@ def episode_limits(
     np.add.at(sums, place, values * mask[..., None])
     np.add.at(counts, place, mask)
     generator = np.random.default_rng(seed)
+    # Multinomial counts are the bootstrap of episodes, as one matrix product.
     weights = generator.multinomial(
         len(numbers), np.full(len(numbers), 1 / len(numbers)), size=_NUM_RESAMPLES
     )
@@ -344,6 +353,7 @@ def episode_limits(
         drawn_counts[..., None] > 0, drawn_sums / np.maximum(drawn_counts, 1)[..., None], np.nan
     )
     low, high = np.nanquantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], axis=0)
+    # Of a single episode nothing can be said about others.
     is_single = (counts > 0).sum(axis=0) < 2
     low[is_single], high[is_single] = 0.0, np.inf
     return low, high

@@ -184,6 +184,7 @@ def find_failures(
     require_integers(
         1, horizon=horizon, starts_per_episode=starts_per_episode, max_windows=max_windows
     )
+    # Two halves, each with at least two episodes.
     if trajectories.num_episodes < 4:
         raise TrajectoryError(
             "to find where a model fails takes at least 4 held-out episodes, two to search and two "
@@ -204,6 +205,7 @@ def find_failures(
     if not judged:
         raise TrajectoryError("nothing varies in these episodes, so that nothing can go wrong")
     steps = min(horizon, int(trajectories.lengths.max()))
+    # Few episodes have more starts each, so that the number of windows stays.
     each = max(1, min(starts_per_episode, max_windows // trajectories.num_episodes))
     windows = episode_windows(trajectories, steps, each, seed)
     starts = start_states(model, trajectories, windows)
@@ -211,6 +213,7 @@ def find_failures(
     squares = _part_squares(rollout, windows, judged, scale, varies)  # [W, H, G]
     sums = (squares.mean(axis=2) * windows.mask).sum(axis=1)
     errors = np.sqrt(sums / windows.num_steps)  # [W]
+    # The parts with the largest errors: each is a rollout of its own below.
     order = np.argsort(-_means(squares, windows.mask), kind="stable")[:_MAX_GIVEN]
     parts = [judged[place] for place in order]
     relief, relief_low = _reliefs(
@@ -247,6 +250,7 @@ def _rollout_given(
         if len(columns):
             rows = prediction.observations.clone()
             rows[:, columns] = true[:, step + 1, columns].to(rows.dtype)
+            # The model goes on from the corrected observation with its own memory.
             state = model.start(rows, state.hidden)
     return np.asarray(torch.stack(seen, 1).double().cpu().numpy())
 
@@ -263,8 +267,10 @@ def _part_squares(
     squares = []
     for group in groups:
         columns = np.array(group.columns)
+        # A group that is one thing is measured by its length.
         spread = float((scale[columns][varies[columns]] ** 2).sum())
         squares.append((errors[..., columns] ** 2).sum(axis=2) / spread)
+    # A single diverging window would be all that a mean says.
     return np.minimum(np.stack(squares, 2), NON_FINITE_ERROR**2)
 
 
@@ -287,6 +293,7 @@ def _reliefs(
     """How much of each part's error vanishes [G, G], and the lower ends of intervals of it."""
     num = len(parts)
     relief, low = np.full((num, num), np.nan), np.full((num, num), np.nan)
+    # The model's errors are the same in every resample; only the episodes change.
     # Errors of an episode belong together, so that whole episodes are drawn again.
     numbers, place = np.unique(windows.episodes, return_inverse=True)
     drawn = np.random.default_rng(seed).multinomial(
@@ -300,6 +307,7 @@ def _reliefs(
         )
         relief[row] = _fall(after.sum(axis=0), before.sum(axis=0))
         low[row] = np.quantile(_fall(drawn @ after, drawn @ before), 0.025, axis=0)
+    # That a part is right when it is given says nothing.
     np.fill_diagonal(relief, np.nan)
     np.fill_diagonal(low, np.nan)
     return relief, low
@@ -327,6 +335,7 @@ def _tree_inputs(
     """
     columns: list[Array] = []
     labels: list[tuple[str, str]] = []
+    # Where the window starts is what one can know before the model is wrong.
     starts = windows.observations[:, 0].astype(np.float64)
     for column in np.flatnonzero(varies).tolist():
         columns.append(starts[:, column])
@@ -342,6 +351,7 @@ def _tree_inputs(
             name = "the first action" if windows.actions.shape[2] == 1 else f"action {axis}"
             columns.append(windows.actions[:, 0, axis].astype(np.float64))
             labels.append((f"{name} ≤ {{}}", f"{name} > {{}}"))
+    # What happens within the window explains but does not predict; it is said as an event.
     columns.append(np.asarray((windows.terminations > 0).any(axis=1), np.float64))
     labels.append(("the episode does not end within it", "the episode ends within it"))
     for column in np.flatnonzero(varies).tolist():
@@ -374,9 +384,11 @@ def _regions(
     seed: int,
 ) -> tuple[Region, ...]:
     """Leaves of a tree grown on half of the episodes that are worse in the other half, too."""
+    # Half to search, half to check: a tree always finds something in the data that it was grown on.
     order = np.random.default_rng(seed).permutation(np.unique(episodes))
     is_grown_on = np.isin(episodes, order[: len(order) // 2])
     leaves: list[tuple[_Split, ...]] = []
+    # Logarithms, so that one huge error does not make the tree.
     logs = np.log(np.maximum(errors, _FLOOR))
     _grow(inputs[is_grown_on], logs[is_grown_on], _Limits.of(logs[is_grown_on]), (), leaves)
     checked = ~is_grown_on
@@ -387,9 +399,11 @@ def _regions(
         grown = _is_inside(inputs[is_grown_on], leaf)
         if not leaf or not inside.any() or inside.all():
             continue
+        # Root mean squares of the raw errors are what a reader is told.
         mean, rest = np.sqrt(squares[inside].mean()), np.sqrt(squares[~inside].mean())
         was = np.sqrt((errors[is_grown_on][grown] ** 2).mean())
         was_elsewhere = np.sqrt((errors[is_grown_on][~grown] ** 2).mean())
+        # In both halves, or it was chance.
         if min(mean / max(rest, _FLOOR), was / max(was_elsewhere, _FLOOR)) >= _MIN_RATIO:
             region = Region(
                 _read(leaf, labels),
@@ -427,6 +441,7 @@ def _grow(
     if best is None:
         leaves.append(path)
         return
+    # Both sides with the same split, first what is below.
     column, threshold = best
     is_above = inputs[:, column] > threshold
     for side in (False, True):
@@ -443,6 +458,7 @@ def _best_split(inputs: Array, values: Array, limits: _Limits) -> tuple[int, flo
         if len(values_of_column) < 2:
             continue
         if len(values_of_column) > _NUM_THRESHOLDS + 1:
+            # A few quantiles are enough, and keep the search linear.
             levels = np.linspace(0, 1, _NUM_THRESHOLDS + 2)[1:-1]
             thresholds = np.unique(np.quantile(inputs[:, column], levels))
         else:
@@ -457,6 +473,7 @@ def _best_split(inputs: Array, values: Array, limits: _Limits) -> tuple[int, flo
         sum_below = values.sum() - sum_above
         between = np.divide(sum_above**2, above, out=np.zeros(len(above)), where=above > 0)
         between += np.divide(sum_below**2, below, out=np.zeros(len(above)), where=below > 0)
+        # The fall of the sum of squares is that of the between-group part.
         gains = np.where(is_allowed, between - values.sum() ** 2 / len(values), -np.inf)
         place = int(np.argmax(gains))
         if gains[place] > gain:
@@ -475,6 +492,7 @@ def _read(leaf: Sequence[_Split], labels: Sequence[tuple[str, str]]) -> tuple[st
     """The conditions of a leaf in words; of two bounds on one side the closer one holds."""
     kept: dict[tuple[int, bool], float] = {}
     for split in leaf:
+        # The nearer of two bounds on one side.
         key = (split.column, split.is_above)
         closer = max if split.is_above else min
         kept[key] = closer(kept.get(key, split.threshold), split.threshold)
@@ -496,9 +514,11 @@ def _worst_windows(
     found: list[dict[str, Any]] = []
     for row in np.argsort(-errors, kind="stable"):
         episode = int(windows.episodes[row])
+        # One window an episode: neighbors would show the same failure three times.
         if errors[row] <= _FLOOR or episode in [window["episode"] for window in found]:
             continue
         length = int(windows.num_steps[row])
+        # The part with the most error in this window, and of it the worst column.
         group = judged[int(np.argmax(squares[row, :length].sum(axis=0)))]
         columns = np.array(group.columns)
         off = np.abs(predicted[row, 1 : length + 1] - windows.observations[row, 1 : length + 1])

@@ -79,6 +79,7 @@ def trusted_steps(parts: Sequence[JudgedPart]) -> int:
 def worst_part(parts: Sequence[JudgedPart]) -> JudgedPart:
     """The part that fails first, and among those the one with the largest error there."""
     steps = trusted_steps(parts)
+    # Parts that fail first, all at the same step.
     failing = [part for part in parts if part.trusted_steps == steps]
     place = min(steps, len(parts[0].is_good) - 1)
     # An unsure probability is no error in the sense of the others, so that ends come last among
@@ -100,6 +101,7 @@ def rules_as_good(parts: Sequence[JudgedPart]) -> tuple[str, ...]:
 
 def _is_as_good(part: JudgedPart, rule: str, steps: int) -> bool:
     if part.is_termination:  # rules say nothing of ends but how often they come
+        # The mean rule for an end is the rate at which episodes end.
         rule = "mean"
     own, other = part.curves["model"].rmse[:steps], part.curves[rule].rmse[:steps]
     return bool((other <= np.maximum(AS_GOOD * own, EXACT)).all())
@@ -129,6 +131,7 @@ def group_parts(
     parts = []
     for first in range(0, len(groups), _GROUPS_AT_ONCE):
         chunk = groups[first : first + _GROUPS_AT_ONCE]
+        # Chunks bound the memory: windows x steps x groups x methods.
         squares = {
             name: np.stack([_group_squares(group, error, scale, varies) for group in chunk], 2)
             for name, error in errors.items()
@@ -158,6 +161,7 @@ def _group_squares(
 ) -> Array:
     """Mean squared error [W, H] of a group, in units of its spread."""
     columns = np.array(group.columns)
+    # The length of an angle's or a one-hot's error against the length of its spread.
     if group.has_one_unit:
         total: Array = (errors[..., columns] ** 2).sum(axis=2)
         return total / float((scale[columns][varies[columns]] ** 2).sum())
@@ -184,6 +188,7 @@ def _parts_of(
         for limit in episode_limits(squares["model"], windows.is_scored, windows.episodes, seed)
     )
     best = np.min([values for name, values in rmse.items() if name != "model"], axis=0)
+    # Certainly within tolerance, and no worse than the best rule unless it is exact.
     is_good = (high <= tolerance) & ((rmse["model"] <= best) | (rmse["model"] < EXACT))
     parts = []
     for place, (label, columns) in enumerate(labels):
@@ -214,6 +219,7 @@ def termination_part(
         seed: Of the bootstrap.
     """
     mask = windows.is_end_scored
+    # An end stays one: "within h steps".
     outcomes = (np.cumsum(windows.terminations, axis=1) > 0).astype(np.float64)
     counts = mask.sum(axis=0)
     share = (outcomes * mask).sum(axis=0) / counts
@@ -222,10 +228,12 @@ def termination_part(
     own, constant = (probabilities - outcomes) ** 2, (base_rates - outcomes) ** 2
     # Without a spread, as where every start ends in time, nothing can be told apart.
     spread = np.sqrt(share * (1 - share))
+    # The interval of the difference: a model is kept unless it is worse beyond chance.
     low, _ = episode_limits((own - constant)[..., None], mask, windows.episodes, seed)
     is_good = (low[:, 0] <= 0) | (spread == 0)
     curves = {}
     for name, squares in (("model", own), ("mean", constant)):
+        # In standard deviations of the outcome, like all other errors.
         rmse = np.sqrt((squares * mask).sum(axis=0) / counts) / np.where(spread > 0, spread, 1.0)
         curves[name] = _rule_curve(rmse)
     return [JudgedPart("termination", (), curves, is_good)]

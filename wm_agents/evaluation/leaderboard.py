@@ -109,14 +109,17 @@ def run_all(
     Whole seeds one after the other, so that a run that was stopped holds a table of fewer seeds.
     """
     runs = []
+    # Seeds first, so that a stopped table has whole columns of seeds.
     tasks = list(product(config.seeds, config.env_ids, config.agents))
     with progress(len(tasks), "leaderboard", progress_bar) as bar:
         for seed, env_id, agent in tasks:
             path = folder / "runs" / _file_name(config, env_id, agent, seed)
             if not path.exists():
+                # Written when finished: a run that was killed is run again as a whole.
                 run = _play(players[agent], env_id, agent, seed)
                 with replacing(path, "w") as file:
                     file.write(json.dumps(asdict(run), indent=2) + "\n")
+            # Read back, so that fresh and old runs are the same thing.
             runs.append(Run(**json.loads(path.read_text(encoding="utf-8"))))
             bar.advance(1)
     return runs
@@ -149,12 +152,14 @@ def rank(runs: Sequence[Run], config: LeaderboardConfig) -> Cells:
     cells: Cells = {}
     for env_id in config.env_ids:
         scores = {agent: _scores(runs, env_id, agent) for agent in config.agents}
+        # The scale's 0 is this very agent's mean.
         chance = scores[RANDOM]
         assert chance is not None, "random play is always possible"
         low = float(chance.mean())
         high = _best_score([run for run in runs if run.env_id == env_id])
         for agent, values in scores.items():
             cells[env_id, agent] = None
+            # Where the best is no better than random play there is no scale.
             if values is not None and high > low:
                 cells[env_id, agent] = stratified_bootstrap((values - low) / (high - low))
     return cells
@@ -162,6 +167,7 @@ def rank(runs: Sequence[Run], config: LeaderboardConfig) -> Cells:
 
 def _best_score(runs: Sequence[Run]) -> float:
     """The score that counts as 1 in an environment; NaN where nobody knows."""
+    # Success has a natural best.
     if any(run.kind == "success" for run in runs):
         return 1.0
     scores = [run.score for run in runs if run.agent == ORACLE]
@@ -218,6 +224,7 @@ def markdown(
 
 def _best_estimate(cells: Cells, config: LeaderboardConfig, env_id: str) -> float:
     """The highest score of those that learn; infinity where none could play."""
+    # References are not learners and cannot be best.
     learners = [cells[env_id, agent] for agent in config.agents if agent not in (RANDOM, ORACLE)]
     return max((cell.estimate for cell in learners if cell is not None), default=float("inf"))
 

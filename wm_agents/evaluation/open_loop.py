@@ -113,14 +113,17 @@ def open_loop_error(
     if train is not None and not allow_training_episodes:
         refuse_duplicates(trajectories, train)
     names = names_of_features(feature_names, env, trajectories.observations.shape[1])
+    # Errors are measured in the units of training, where those are known.
     reference = train if train is not None else trajectories
     scale, varies = feature_scale(reference.observations, trajectories.observations)
+    # Windows for the longest horizon serve all shorter ones.
     windows = sample_windows(trajectories, steps[-1], num_windows, seed)
     starts = start_states(model, trajectories, windows)
     rollout = model_rollout(model, starts, windows)
     predictions = {"model": (rollout.observations.numpy(), rollout.rewards.numpy())}
     predictions |= {
         baseline.name: baseline.predict(windows)
+        # The mean is a rule, too: it is hard to beat far ahead.
         for baseline in (*baselines(train), Mean(reference))
     }
     errors = {
@@ -166,6 +169,7 @@ def open_loop_error(
         num_windows=tuple(int(windows.is_scored[:, step - 1].sum()) for step in steps),
         num_episodes=trajectories.num_episodes,
         was_checked_for_duplicates=train is not None and not allow_training_episodes,
+        # Told apart, since it counts as a fixed error in everything else.
         share_non_finite=float(
             np.mean(~np.isfinite(rollout.observations.numpy()[:, 1:][windows.is_scored]))
         ),
@@ -195,6 +199,7 @@ def unseen_episodes(trajectories: Trajectories, train: Trajectories) -> Trajecto
         TrajectoryError: All of them do.
     """
     seen = trajectories.duplicates(train).episodes
+    # By content: an episode of a short task may occur in both by chance.
     fresh = np.setdiff1d(np.arange(trajectories.num_episodes), seen)
     if not len(fresh):
         raise TrajectoryError(
@@ -216,6 +221,7 @@ def space_of(env: Any, model: WorldModel) -> Any:
     """The observation space before flattening, of the environment where there is one."""
     inner = getattr(env, "unwrapped", env)
     for name in ("single_observation_space", "observation_space"):
+        # The space before flattening names its parts.
         if getattr(inner, name, None) is not None:
             return getattr(inner, name)
     return getattr(model, "observation_space", None)
@@ -272,6 +278,7 @@ def feature_scale(
     so that any error there shows as it is.
     """
     scale, varies = np.ones(reference.shape[1]), np.zeros(reference.shape[1], np.bool_)
+    # Training decides wherever it varies there.
     for rows in (held_out, reference):
         std = rows.std(axis=0, dtype=np.float64)
         is_varying = std > _MIN_SPREAD * np.abs(rows).max(axis=0)
@@ -292,6 +299,7 @@ def _is_counted(
     is_counted: NDArray[np.bool_] = (np.stack(spreads) > 0).any(axis=0) | (errors != 0).any(
         axis=(0, 1)
     )
+    # Constants that are predicted exactly would make every total look better.
     return is_counted if is_counted.any() else np.ones_like(is_counted)
 
 
@@ -307,6 +315,7 @@ def prediction_errors(
     """Prediction minus record [W, H, O]; what is not finite counts as a fixed, huge error."""
     errors = predicted[:, 1:] - windows.observations[:, 1:]
     bound = NON_FINITE_ERROR * scale
+    # Bounded, so that one infinite number does not decide a mean.
     return np.clip(np.where(np.isfinite(errors), errors, bound), -bound, bound)
 
 
@@ -349,7 +358,9 @@ def _reward_table(
 def _end_probability(rollout: Rollout) -> NDArray[np.float64]:
     """Predicted probability [W, H] that an episode ends by itself within h steps."""
     lasting = np.cumprod(
-        1 - np.clip(np.nan_to_num(rollout.terminations.numpy(), nan=1.0), 0, 1), axis=1
+        # What is no number ends the episode: such a future is worth nothing.
+        1 - np.clip(np.nan_to_num(rollout.terminations.numpy(), nan=1.0), 0, 1),
+        axis=1,
     )
     return np.asarray(1 - lasting, np.float64)
 
@@ -367,6 +378,7 @@ def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
     rates = np.zeros(horizon)
     for step in range(1, horizon + 1):
         ends = is_ended & (remaining <= step)
+        # A time limit hides whether an episode would have ended.
         is_known = is_ended | (remaining >= step)
         rates[step - 1] = ends.sum() / max(is_known.sum(), 1)
     return rates
@@ -390,6 +402,7 @@ def _end_prediction(
         )
     }
     for step in horizons:
+        # Only starts of which it is known whether they ended.
         rows = windows.is_end_scored[:, step - 1]
         probability, outcome = predicted[rows, step - 1], has_ended[rows, step - 1]
         share = float(outcome.mean())

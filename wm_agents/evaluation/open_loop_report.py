@@ -125,6 +125,7 @@ class OpenLoopReport:
         for part in self.parts:
             kind = "features" if part.columns else part.name.replace(" ", "_")
             name = f"trusted_steps_{kind}"
+            # The worst of several features of one kind.
             numbers[name] = min(numbers.get(name, np.inf), float(part.trusted_steps))
         for rule in self.curves:
             if rule != "model":
@@ -155,6 +156,7 @@ class OpenLoopReport:
                     self.calibration.levels, self.calibration.coverage[index], strict=True
                 ):
                     numbers[f"coverage_{round(100 * level)}_h{step}"] = float(coverage)
+        # What does not apply is left out and not written as NaN.
         return {name: value for name, value in numbers.items() if np.isfinite(value)}
 
     def to_json(self) -> dict[str, Any]:
@@ -213,6 +215,7 @@ def verdict(report: OpenLoopReport) -> str:
 
 def _trust(report: OpenLoopReport) -> str:
     steps, longest = report.trusted_steps, report.max_horizon
+    # An infinite upper limit is not failure but ignorance.
     if steps == 0 and _is_single(report, steps):
         return "A single held-out episode cannot tell how far this model can be trusted."
     if steps == 0:

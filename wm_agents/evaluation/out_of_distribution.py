@@ -57,11 +57,13 @@ class _Surprise:
 
     def start(self, num_rows: int) -> tuple[Array, Array]:
         """Sums of errors and of weights [B]."""
+        # A prior of ordinary errors: one bad step at the beginning is no alarm.
         weights = np.full(num_rows, self.prior)
         return weights.copy(), weights
 
     def add(self, sums: tuple[Array, Array], errors: Array) -> tuple[Array, Array]:
         """The sums after one more squared error [B]."""
+        # An exponential window: what happened `memory` steps ago counts a third.
         kept = np.exp(-1.0 / self.memory)
         return kept * sums[0] + errors, kept * sums[1] + 1.0
 
@@ -115,10 +117,13 @@ class OODDetector:
         rows = self._joint(train.observations[train.observation_of_step], train.actions)
         scale, _ = feature_scale(rows, rows)
         self._joint_scale = scale
+        # Distances to all recorded steps would grow with the recording; a drawn part tells density
+        # as well.
         drawn = np.random.default_rng(seed).permutation(len(rows))[:max_reference]
         self._reference = torch.as_tensor(rows[drawn] / scale, dtype=torch.float32)
         self._num_neighbors = min(num_neighbors, len(self._reference))
         errors = self._one_step_errors(calibration)
+        # Each feature by its own usual error, so that a noisy one does not drown the others.
         usual = np.sqrt((errors**2).mean(axis=0))
         self._error_scale = np.where(usual > 0, usual, 1.0)
         self._usual_square = 1.0
@@ -134,6 +139,7 @@ class OODDetector:
 
     def scores(self, trajectories: Trajectories) -> dict[str, Array]:
         """Every score of every recorded step [N], from what was known before it was taken."""
+        # Before the step: a guard can only act on what it knows by then.
         before = trajectories.observations[trajectories.observation_of_step]
         found = {"density": self._density(before, trajectories.actions)}
         disagreement = self._disagreement(trajectories)
@@ -167,6 +173,7 @@ class OODDetector:
             )
         weights = 1 / counts[place]
         if is_whole_episode:
+            # Of an episode the largest score, when one alarm is enough to stop.
             scores = np.array([scores[place == row].max() for row in range(len(numbers))])
             weights = np.ones(len(numbers))
         # What risk control leaves of the risk may lie above, the largest scores first.
@@ -208,6 +215,7 @@ class OODDetector:
         rows = torch.as_tensor(joint / self._joint_scale, dtype=torch.float32)
         distances = torch.cdist(rows, self._reference)
         nearest = distances.topk(self._num_neighbors, largest=False).values.mean(1)
+        # In units of one feature, whatever their number.
         return nearest / np.sqrt(joint.shape[1])
 
     def _joint(self, observations: Any, actions: Any) -> Array:
@@ -219,6 +227,7 @@ class OODDetector:
         return np.concatenate([np.asarray(observations, np.float64), acts], axis=1)
 
     def _density(self, observations: Any, actions: Any) -> Array:
+        # In parts: all distances at once would not fit into memory.
         parts = [
             self.density(
                 torch.as_tensor(observations[first : first + 4096]),
@@ -252,6 +261,7 @@ class OODDetector:
         for first, length in zip(trajectories.step_starts, trajectories.lengths, strict=True):
             sums = self._surprise.start(1)
             for step in range(first, first + length):
+                # The surprise of this step itself is known only afterwards.
                 found[step] = (sums[0] / sums[1])[0]
                 sums = self._surprise.add(sums, squares[step : step + 1])
         return found
@@ -330,12 +340,14 @@ class GuardedAgent:
         rows, is_single = encoded_rows(observation, self._observation_space)
         num_rows = len(rows)
         fresh = np.ones(num_rows, np.bool_)
+        # A state that was handed out belongs to as many rows as before.
         if state is not None and len(self._is_stopped) == num_rows:
             fresh = np.broadcast_to(
                 np.asarray(False if episode_start is None else episode_start, np.bool_), (num_rows,)
             )
         inner = (None, None) if state is None else state
         self._watch(torch.as_tensor(rows), fresh)
+        # Both agents see everything, so that the fallback knows where it is when it takes over.
         answers = [
             agent.predict(observation, given, episode_start, deterministic)
             for agent, given in zip(self._agents, inner, strict=True)
@@ -344,9 +356,11 @@ class GuardedAgent:
         if is_single and self._is_stopped[0]:
             chosen = answers[1][0]
         if not is_single and self._is_stopped.any():
+            # As rows of numbers, in which the actions of two agents can be mixed.
             encoded = [self._actions.encode(answer[0]) for answer in answers]
             mask = self._is_stopped.reshape(-1, *[1] * (encoded[0].ndim - 1))
             chosen = self._actions.decode(np.where(mask, encoded[1], encoded[0]))
+        # The model is told what was really done.
         batch = np.asarray(chosen)[None] if is_single else chosen
         self._imagine(torch.as_tensor(rows), batch, fresh)
         return chosen, (answers[0][1], answers[1][1])
@@ -358,6 +372,7 @@ class GuardedAgent:
             self._sums = self._detector._surprise.start(len(rows))
             self._last = None
         if self._last is not None:
+            # The prediction of the last step against what has come.
             errors = self._detector.one_step_error(self._last[1], rows)
             self._sums = self._detector._surprise.add(self._sums, errors)
         start = self._detector._surprise.start(len(rows))
@@ -367,6 +382,7 @@ class GuardedAgent:
         )
         is_high = self._sums[0] / self._sums[1] > self._limit
         before = self._is_stopped & ~fresh
+        # For the rest of the episode: a world that has changed stays changed.
         self._is_stopped = before | is_high
         self.num_stopped += int((self._is_stopped & ~before).sum())
 
@@ -412,6 +428,7 @@ def window_errors(
     rollout = model_rollout(model, states, _as_windows(window))
     scale, varies = feature_scale(train.observations, train.observations)
     errors = np.abs(rollout.observations.numpy() - window.observations) / scale
+    # The largest error on the way, in any feature: one is enough to be wrong.
     return starts, np.nan_to_num(errors, nan=np.inf)[..., varies].max(axis=(1, 2))
 
 
@@ -436,6 +453,7 @@ def judged(
     starts, errors = window_errors(detector.model, trajectories, horizon=horizon, train=train)
     found = detector.scores(trajectories)
     found["combined"] = detector.combined(found, alpha)
+    # The same steps for scores and errors.
     scores = {name: values[starts] for name, values in found.items()}
     return _Judged(scores, errors > tolerance)
 

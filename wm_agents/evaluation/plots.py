@@ -78,6 +78,7 @@ def plot_learning_curves(
         ConfigError: on shapes that do not fit or a path that cannot be written.
         ImportError: when matplotlib is not installed.
     """
+    # Before matplotlib is loaded, which takes a second.
     if not curves:
         raise ConfigError("curves is empty; give at least one arm")
     figure, axes = make_axes(7.2, 4.2)
@@ -267,6 +268,7 @@ def _band(
             f"curves[{label!r}] {scores.shape} and steps {grid.shape}; give [runs, K] and [K]"
         )
     if scores.shape[-2] == 1:
+        # One run has no band.
         middle = interquartile_mean(scores, axis=tuple(range(scores.ndim - 1)))
         return middle, middle, middle
     return stratified_bootstrap_band(scores, confidence=confidence)
@@ -282,6 +284,7 @@ def _limits(intervals: list[Interval], reference: float | None) -> tuple[float, 
     finite = [
         number for number in [*numbers, reference] if number is not None and np.isfinite(number)
     ] or [0.0, 1.0]
+    # Where all numbers are equal any margin does.
     margin = 0.06 * (max(finite) - min(finite)) or 0.5
     return min(finite) - margin, max(finite) + margin
 
@@ -290,6 +293,7 @@ def _draw_interval(axes: Any, row: int, interval: Interval, left: float, right: 
     colour = COLOURS[row % len(COLOURS)]
     low, high = max(interval.low, left), min(interval.high, right)
     axes.plot([low, high], [row, row], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
+    # An infinite limit is shown as an arrow at the edge.
     for limit, edge, marker in ((interval.low, left, "<"), (interval.high, right, ">")):
         if np.isinf(limit):
             axes.plot([edge], [row], marker=marker, color=colour, markersize=9, clip_on=False)
@@ -325,6 +329,7 @@ def _short_numbers() -> Any:
     from matplotlib.ticker import FuncFormatter
 
     def shorten(value: float, _position: object) -> str:
+        # Largest first.
         for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if abs(value) >= size:
                 return f"{value / size:g}{letter}"
@@ -366,10 +371,12 @@ def _adaptive_svg(figure: Any) -> str:
     buffer = io.StringIO()
     # Ids are made from the salt, and text stays text.
     with matplotlib.rc_context({"svg.hashsalt": "wm-suite", "svg.fonttype": "none"}):
+        # Without the date: the same figure is the same file.
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     light = {color.lower(): f"--c{number}" for number, color in enumerate(DARK)}
     text = re.sub(
         r"#[0-9a-f]{6}\b",
+        # Colours become variables, which the style sheet sets for light and dark.
         lambda match: f"var({light[match[0]]})" if match[0] in light else match[0],
         buffer.getvalue(),
     )

@@ -96,6 +96,7 @@ def linear_probe(
         np.asarray(labels),
         np.asarray(groups),
     )
+    # Numbers are classes where they are whole, and measurements where they are not.
     is_classification = targets.dtype.kind in "biuUS"
     _check_rows(len(inputs), {"labels": targets, "groups": episodes})
     if not is_classification:
@@ -105,8 +106,11 @@ def linear_probe(
             f"all labels are {targets[0]!r}; a probe needs at least two different ones"
         )
     generator = np.random.default_rng(seed)
+    # By episode: steps of one episode know each other.
     split = _split_episodes(episodes, np.arange(len(inputs)), test_fraction, generator)
+    # The penalty is chosen within the training episodes, without looking at the test.
     inner = _split_episodes(episodes, split.train, test_fraction, generator)
+    # Labels that mean nothing: what a probe reads from them it has memorized.
     controls = _control_labels(targets, control_types, generator)
     score_of = _accuracy_of_probe if is_classification else _r2_of_probe
     raw = None if observations is None else _matrix(observations, "observations")
@@ -174,6 +178,8 @@ def _control_labels(
     types = np.asarray(control_types)
     _check_rows(len(targets), {"control_types": types})
     names, type_indices = np.unique(types, return_inverse=True)
+    # One random label for each type, so that the control can be learned where the types can be
+    # read.
     return generator.choice(targets, size=len(names))[type_indices]
 
 
@@ -200,6 +206,7 @@ def _standardised(inputs: Floats, split: _Split) -> tuple[Floats, Floats]:
     mean, std = inputs[split.train].mean(axis=0), inputs[split.train].std(axis=0)
     # What hardly varies is noise of rounding; dividing by its spread would blow it up.
     scaled = (inputs - mean) / np.where(std > 1e-9 * np.abs(inputs).max(0), std, 1.0)
+    # A column of ones for the constant.
     design = np.column_stack([scaled, np.ones(len(scaled))])
     return design[split.train], design[split.test]
 
@@ -210,7 +217,10 @@ def _r2_of_probe(inputs: Floats, targets: Floats, split: _Split, penalty: float)
     penalties = np.full(train.shape[1], penalty * len(train))
     penalties[-1] = 0.0
     weights = np.linalg.lstsq(
-        train.T @ train + np.diag(penalties), train.T @ targets[split.train], rcond=None
+        # Least squares, since the matrix may be singular at the smallest penalty.
+        train.T @ train + np.diag(penalties),
+        train.T @ targets[split.train],
+        rcond=None,
     )[0]
     return _r2(test @ weights, targets[split.test])
 
@@ -254,6 +264,7 @@ def _fit_logistic(
     def loss_and_gradient(flat: Floats) -> tuple[float, Floats]:
         weights = flat.reshape(shape)
         logits = design @ weights
+        # The largest is taken off, so that no exponential overflows.
         logits -= logits.max(axis=1, keepdims=True)
         log_sums = np.log(np.exp(logits).sum(axis=1, keepdims=True))
         loss = (

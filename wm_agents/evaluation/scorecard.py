@@ -155,10 +155,12 @@ def scorecard(
         ConfigError: The folder cannot be written.
     """
     check_fitted(model)
+    # Before hours of measuring: arguments and folder.
     needed = required_episodes(alpha)
     folder = _writable(output_dir)
     report = open_loop_error(model, trajectories, **options)
     certified, note = None, ""
+    # Too few episodes are no error: the page says what is missing.
     if trajectories.num_episodes < needed:
         note = (
             f"No horizon can be guaranteed at a risk of {alpha:g} from "
@@ -180,6 +182,7 @@ def scorecard(
         folder / "scorecard.json",
         folder / "scorecard.html",
     )
+    # The summary stands first in the file, since it is what one looks for.
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
     further = _further_sections(model, trajectories, card, content)
     content |= {
@@ -192,6 +195,7 @@ def scorecard(
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
         "certified_horizon": None if certified is None else certified.to_json(),
     }
+    # Both texts are made before either is written: no file without the other.
     numbers, page = (
         json.dumps(content, indent=1, allow_nan=False),
         render_page(card.title, report, gap, certified, note, further),
@@ -248,6 +252,7 @@ def _certified(
     options: dict[str, Any],
 ) -> CertifiedHorizon | None:
     """The horizon that is guaranteed, as far as the report looks; None where nothing varies."""
+    # Nothing but the end of episodes is predicted, of which no distance can be certified.
     if not any(part.columns or part.name == "reward" for part in report.parts):
         return None
     shared = {name: options[name] for name in _OPTIONS if name in options}
@@ -266,6 +271,7 @@ def _failures(
     if trajectories.num_episodes < _MIN_EPISODES or not has_features:
         return None
     shared = {name: options[name] for name in _OPTIONS if name in options}
+    # Regions are found by errors, whatever the tolerance is.
     shared.pop("tolerance", None)
     horizon = min(_MAX_STEPS, report.max_horizon)
     return find_failures(model, trajectories, horizon=horizon, **shared)

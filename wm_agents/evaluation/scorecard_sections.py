@@ -62,7 +62,8 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
 def guarantee_chart(certified: CertifiedHorizon) -> str:
     """How many windows have left the tolerance by each step, and how many may."""
     steps = np.arange(1, certified.horizon + 1)
-    series = [Series("outside", steps, 100 * certified.violations, colour=0)]
+    series = [Series("windows outside", steps, 100 * certified.violations, colour=0)]
+    # The allowed risk should be in the picture, even where nothing ever leaves.
     top = 100 * max(float(certified.violations[-1]), 2 * certified.alpha)
     return line_chart(
         series,
@@ -80,6 +81,7 @@ def _interval_table(certified: CertifiedHorizon) -> str:
     """Half widths and checked coverage of the features, after the first and the last step."""
     last = max(certified.certified, 1) - 1
     head = ["feature"]
+    # After the first step and after the last certified one.
     for step in sorted({0, last}):
         when = counted(step + 1, "step")
         head += [f"± after {when}", f"coverage after {when}"]
@@ -115,6 +117,7 @@ def what_if_section(result: WhatIf) -> str:
         for label, values, colour in lines
     ]
     top = max(float(result.effect[steps - 1].max()), float(result.difference[steps - 1].max()))
+    # A plain error that explodes must not flatten the difference.
     top = max(top, min(float(result.plain[steps - 1].max()), 2 * top))
     chart = line_chart(
         series,
@@ -226,6 +229,7 @@ def cost_section(cost: ModelCost) -> str:
     steps = zip(cost.step_microseconds, cost.row_microseconds, cost.batches, strict=True)
     cells = [f"{cost.num_parameters:,}", fit]
     for step, row, rows in steps:
+        # A batch of one has no cost a row.
         each = f", {short(row)} a row" if rows > 1 else ""
         cells.append(f"{short(step)} µs{each}")
     cells.append(f"{short(cost.megabytes)} MB")

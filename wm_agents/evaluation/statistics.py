@@ -83,6 +83,7 @@ def interquartile_mean(
     axes = (axis,) if isinstance(axis, int) else axis
     if axes is None:
         axes = tuple(range(numbers.ndim))
+    # The axes that are reduced become one, at the end.
     moved = np.moveaxis(numbers, axes, range(-len(axes), 0))
     flat = np.sort(moved.reshape(*moved.shape[: numbers.ndim - len(axes)], -1), axis=-1)
     cut = flat.shape[-1] // 4
@@ -175,6 +176,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
         )
     check_resampling(confidence)
     rate, z = successes / trials, NormalDist().inv_cdf(0.5 + confidence / 2)
+    # Wilson's interval in its own letters: z the normal quantile, shrink 1 + z^2 / n.
     shrink = 1 + z**2 / trials
     centre = (rate + z**2 / (2 * trials)) / shrink
     half = z / shrink * float(np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)))
@@ -235,11 +237,14 @@ def _resampled(
     """The statistic [N, ...] of N resamples of scores [tasks, runs, ...]."""
     num_tasks, num_runs = scores.shape[:2]
     generator, tasks = np.random.default_rng(seed), np.arange(num_tasks)[:, None]
+    # At least one resample a piece, however large the scores are.
     piece = max(1, _MAX_RESAMPLED_NUMBERS // scores.size)
     draws = []
     for start in range(0, num_resamples, piece):
         runs = generator.integers(
-            num_runs, size=(min(piece, num_resamples - start), num_tasks, num_runs)
+            # Runs are drawn within each task, which is what stratified means.
+            num_runs,
+            size=(min(piece, num_resamples - start), num_tasks, num_runs),
         )
         draws.append(np.asarray(statistic(scores[tasks, runs], axis=(1, 2)), dtype=np.float64))
     return np.concatenate(draws)
@@ -274,10 +279,12 @@ def probability_of_improvement(
             f"x has {len(first)} tasks and y has {len(second)}; give both arms the same tasks"
         )
     check_resampling(confidence, num_resamples)
+    # A tie is half a win.
     wins = (np.sign(first[:, :, None] - second[:, None, :]) + 1) / 2
     generator = np.random.default_rng(seed)
     shares_x = _resampling_shares(generator, num_resamples, first.shape)
     shares_y = _resampling_shares(generator, num_resamples, second.shape)
+    # Shares of resamples on both sides of the table of wins: no draw looks at the scores again.
     draws = np.einsum("ntx,txy,nty->n", shares_x, wins, shares_y, optimize=True) / len(first)
     low, high = percentile_limits(draws, confidence)
     return Interval(float(wins.mean()), float(low), float(high), confidence)
@@ -374,6 +381,7 @@ def exact_permutation_test(
     check_resampling(0.5, num_samples)
     pooled, size = np.concatenate([first, second]), len(first)
     num_arrangements = comb(len(pooled), size)
+    # All arrangements where there are few enough, else drawn ones.
     is_exact = num_arrangements <= max_arrangements
     arms = (
         _all_arms(len(pooled), size)
@@ -386,6 +394,7 @@ def exact_permutation_test(
     # Equal differences come out unequal in the last digits when summed in another order.
     tolerance = 1e-9 * float(np.abs(pooled).max())
     hits = int((np.abs(differences) >= abs(difference) - tolerance).sum())
+    # A drawn test counts the arrangement at hand, so that p is never 0 (Phipson and Smyth 2010).
     p_value = hits / num_arrangements if is_exact else (1 + hits) / (1 + num_samples)
     return PermutationTest(p_value, difference, len(arms), is_exact)
 
@@ -399,6 +408,7 @@ def _all_arms(total: int, size: int) -> NDArray[np.intp]:
 def _random_arms(total: int, size: int, num_samples: int, seed: int) -> NDArray[np.intp]:
     """Random choices [num_samples, size] of the runs of the first arm."""
     keys = np.random.default_rng(seed).random((num_samples, total))
+    # The indices of the smallest keys are a uniform choice.
     return np.argpartition(keys, size - 1, axis=1)[:, :size]
 
 

@@ -75,6 +75,7 @@ class CensoredTimes:
                 "times must be finite and at least 0; a run that failed is censored at its last "
                 "step"
             )
+        # Frozen: the arrays replace what was given, such as lists.
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "is_censored", is_censored)
 
@@ -138,6 +139,7 @@ def steps_to_threshold(
     scores, grid = np.asarray(curves, dtype=np.float64), np.asarray(steps, dtype=np.float64)
     if scores.ndim != 2 or grid.shape != scores.shape[1:] or scores.size == 0:
         raise ConfigError(f"curves {scores.shape} and steps {grid.shape}; give [R, K] and [K]")
+    # Infinite scores are compared like any others.
     if np.isnan(scores).any() or np.isnan(threshold):
         raise ConfigError(
             "curves or threshold has NaN; give a run that broke down the score -inf from there on"
@@ -146,6 +148,7 @@ def steps_to_threshold(
         raise ConfigError("steps must be finite, at least 0 and strictly increasing")
     if not 1 <= sustain <= len(grid):
         raise ConfigError(f"sustain={sustain}; give 1..{len(grid)}, the number of evaluations")
+    # The score has to stay there for `sustain` evaluations.
     windows = np.lib.stride_tricks.sliding_window_view(scores >= threshold, sustain, axis=1)
     is_above: NDArray[np.bool_] = np.all(windows, axis=2)
     is_reached: NDArray[np.bool_] = np.any(is_above, axis=1)
@@ -186,12 +189,14 @@ def threshold_ratio(
             "the median of b is 0 steps: its threshold is met before training; give a higher "
             "threshold"
         )
+    # A censored median allows a range of ratios.
     smallest, largest = _resampled_ratios(a, b, num_resamples, seed)
     # Infinite draws cannot be interpolated, so the limits are draws themselves, rounded outwards.
     low = float(np.quantile(smallest, (1 - confidence) / 2, method="lower"))
     high = float(np.quantile(largest, (1 + confidence) / 2, method="higher"))
     is_unknown = median_a.is_censored and median_b.is_censored
     estimate = float("nan") if is_unknown else median_a.value / median_b.value
+    # Where neither is known the ratio may be anything.
     low, high = (0.0, float("inf")) if is_unknown else (low, high)
     return ThresholdRatio(
         estimate, low, high, confidence, median_a.is_censored, median_b.is_censored
@@ -210,6 +215,7 @@ def _resampled_ratios(
         b, _resampling_counts(generator, num_resamples, len(b.times))
     )
     with np.errstate(divide="ignore", invalid="ignore"):
+        # 0 / 0 is two arms that are both there at once.
         ratios = np.nan_to_num(times_a / times_b, nan=1.0, posinf=np.inf)
     return np.where(is_censored_b, 0.0, ratios), np.where(is_censored_a, np.inf, ratios)
 
@@ -235,11 +241,13 @@ def _kaplan_meier_medians(
     grid = np.unique(observed.times)
     finishes = (observed.times[:, None] == grid) & ~observed.is_censored[:, None]
     num_finishing = counts @ finishes
+    # Kaplan and Meier: a run counts until it finishes or is lost.
     num_at_risk = counts @ (observed.times[:, None] >= grid)
     survival = np.cumprod(1 - num_finishing / np.maximum(num_at_risk, 1), axis=1)
     # The tolerance lets (1 - 1/4)(1 - 1/3) count as one half.
     is_past: NDArray[np.bool_] = survival <= 0.5 + 1e-12
     is_known: NDArray[np.bool_] = np.any(is_past, axis=1)
+    # Without a median, the last time at which anybody was watched is its lower bound.
     last = np.where(counts > 0, observed.times, -np.inf).max(axis=1)
     return np.where(is_known, grid[is_past.argmax(axis=1)], last), ~is_known
 

@@ -99,6 +99,7 @@ def viewer(
     described = describe_model(model)
     check_fit_spaces(trajectories, model.raw_observation_space, model.raw_action_space)
     names = names_of_features(feature_names, env, trajectories.observations.shape[1])
+    # At most as far as an episode goes.
     steps = min(horizon, int(trajectories.lengths.max()))
     bands, note = (
         None,
@@ -107,6 +108,7 @@ def viewer(
             f"{trajectories.num_episodes}."
         ),
     )
+    # Bands need calibration; without it the page still plays.
     if trajectories.num_episodes >= needed:
         bands = certified_horizon(
             model,
@@ -140,6 +142,7 @@ def viewer(
             f"the page would have {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:g}: the model "
             f"takes {len(json.dumps(described)) / 1e6:.1f} of them; fit narrower networks or fewer "
             "members, or show fewer episodes and steps"
+            # Written at once, or a browser would show half of a page.
         )
     target = user_path(path)
     target = target if target.suffix else target.with_name(target.name + ".html")
@@ -154,10 +157,12 @@ def describe_model(model: Any) -> dict[str, Any]:
     Raises:
         ConfigError: A model that no page can run.
     """
+    # Exact rules run as the program that they are.
     if isinstance(model, TokenModel) and model.is_exact:
         model = model.to_program()
     if isinstance(model, ProgramModel):
         return _program(model)
+    # Derived features are functions of Python, which no page can run.
     if isinstance(model, DeterministicModel | EnsembleModel) and not model.layout.derived:
         return _network(model)
     what = type(model).__name__
@@ -181,6 +186,7 @@ class _Weights:
     def add(self, values: Tensor) -> int:
         """The place of the first number."""
         first = self.size
+        # Little-endian, whatever the machine: the page reads it so.
         self.parts.append(values.detach().cpu().numpy().astype("<f4").ravel())
         self.size += values.numel()
         return first
@@ -193,6 +199,7 @@ class _Weights:
                 for weight, bias in zip(network.weights, network.biases, strict=True)
             ]
         else:
+            # Torch stores [outputs, inputs].
             pairs = [(layer.weight.T.contiguous(), layer.bias) for layer in network.layers]
         return [
             {
@@ -311,6 +318,7 @@ def _shown(
     varying = np.flatnonzero(np.ptp(trajectories.observations, axis=0) > 0)
     if not len(varying):
         raise TrajectoryError("nothing varies in these episodes, so that there is nothing to draw")
+    # Twelve rows are what a page can show at once.
     columns: list[int] = varying[:12].tolist()
     return columns
 

@@ -30,6 +30,7 @@ def shrink(frame: Any) -> Frame:
     Raises:
         SpaceError: It is no picture of three colours.
     """
+    # A tuple of lists is as good a frame as an array.
     picture = np.asarray(frame)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise SpaceError(
@@ -37,8 +38,10 @@ def shrink(frame: Any) -> Frame:
             'make the environment with render_mode="rgb_array"'
         )
     height, width = picture.shape[:2]
+    # Whole blocks of pixels: means of blocks need no resampling.
     block = max(1, -(-height // MAX_HEIGHT), -(-width // MAX_WIDTH))
     rows, columns = max(1, height // block), max(1, width // block)
+    # What does not fill a block at the edges is left out.
     kept = picture[: rows * block, : columns * block]
     if kept.size < block * block * 3:
         return picture
@@ -64,6 +67,7 @@ def pictures(
             continue
         stack = np.stack([shrink(frame) for frame in episode[: steps + 1]])
         url = "data:image/png;base64," + base64.b64encode(png(stack)).decode()
+        # Counted also where it is left out, so that the episodes that are shown are the first ones.
         left -= len(url)
         num, height, width = stack.shape[:3]
         picture = {"url": url, "count": num, "width": width, "height": height}
@@ -76,6 +80,7 @@ def png(frames: Frame) -> bytes:
     rows = frames.reshape(-1, frames.shape[2], 3)
     palette, indices = _quantized(rows)
     height, width = indices.shape
+    # Two pixels a byte.
     padded = np.zeros((height, width + width % 2), np.uint8)
     padded[:, :width] = indices
     packed = (padded[:, ::2] << 4) | padded[:, 1::2]
@@ -101,9 +106,12 @@ def _quantized(rows: Frame) -> tuple[Frame, Frame]:
 
     The most frequent colour, then again and again the one that those before it miss most.
     """
+    # Five bits a colour: 32,768 different ones to choose from at most.
     codes = (rows.astype(np.int64) >> 3) @ np.array([1024, 32, 1])
     used, place, counts = np.unique(codes, return_inverse=True, return_counts=True)
     colours = np.stack([used >> 10, (used >> 5) & 31, used & 31], 1) * 255.0 / 31.0
+    # The commonest colour first, then the furthest from all chosen ones, weighted by how often it
+    # occurs.
     chosen = [int(np.argmax(counts))]
     distances = ((colours - colours[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < _NUM_COLOURS and distances.max() > 0:

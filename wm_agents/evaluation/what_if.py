@@ -132,20 +132,25 @@ def what_if(
         names = list(feature_names)
     if len(names) != rows.shape[1]:
         raise ConfigError(f"{len(names)} names for {rows.shape[1]} features: give each one")
+    # A copy: the recorded actions are still needed.
     changed = acts.clone()
+    # Only the first action differs: what follows is what it caused.
     changed[:, 0] = other_actions(truth.action_space, acts[:, 0], seed)
     true = [_future(truth, truth.start(rows, hidden), one) for one in (acts, changed)]
     device = getattr(model, "device", None)
     own = [_future(model, model.start(rows.to(device)), one.to(device)) for one in (acts, changed)]
     goes_on = _goes_on(true[0].terminations) & _goes_on(true[1].terminations)  # [B, H]
     ahead = [rollout.observations[:, 1:].double().cpu().numpy() for rollout in (*true, *own)]
+    # Units of the true futures themselves.
     spread = np.concatenate([rows.numpy()[:, None], ahead[0]], 1).reshape(-1, rows.shape[1]).std(0)
     scale = np.where(spread > 0, spread, 1.0)
     effect = (ahead[1] - ahead[0]) / scale
     plain = _bounded((ahead[2] - ahead[0]) / scale)
+    # The error of the difference, in which an error that both futures share cancels.
     difference = _bounded((ahead[3] - ahead[2]) / scale - effect)
     counts = goes_on.sum(axis=0)
     last = int(np.flatnonzero(counts)[-1]) if counts.any() else 0
+    # The last step that any pair reaches.
     by_feature = np.sqrt((difference[goes_on[:, last], last] ** 2).mean(0))
     return WhatIf(
         plain=_rms(plain, goes_on),
@@ -168,6 +173,7 @@ def other_actions(space: gym.Space[Any], actions: Tensor, seed: int) -> Tensor:
     if isinstance(space, spaces.Discrete):
         if space.n < 2:
             raise SpaceError(f"{space} has no other action")
+        # 1 to n - 1 further on is another action, each as likely.
         steps = torch.as_tensor(generator.integers(1, int(space.n), len(actions)))
         first = int(space.start)
         return (actions - first + steps) % int(space.n) + first
@@ -202,6 +208,7 @@ def counterfactual_starts(
     observations, _ = envs.reset(seed=seed)
     seen, states, acts, ended = [], [], [], []
     found: list[tuple[int, int]] = []
+    # Long enough for starts within episodes that end often.
     for step in range(20 * (horizon + 1) + 10 * num_starts):
         seen.append(np.asarray(observations, np.float32))
         states.append(inner.clone_state())
@@ -209,10 +216,12 @@ def counterfactual_starts(
         observations, _, terminated, truncated, _ = envs.step(acts[-1])
         ended.append(terminated | truncated)
         first = step + 1 - horizon
+        # The first reset is no start: all rows begin alike there.
         if first >= 1:
             # In next-step autoreset the step after an end resets, so it is no start either.
             is_quiet = ~np.any(ended[first - 1 : step + 1], axis=0)
             found += [(first, int(row)) for row in np.flatnonzero(is_quiet)]
+        # More than needed, from which some are drawn.
         if len(found) >= 4 * num_starts:
             break
     if len(found) < num_starts:

@@ -44,6 +44,7 @@ class EvaluationWindows(TrajectoryBatch[NDArray[Any]]):
     @property
     def num_steps(self) -> NDArray[np.int64]:
         """Recorded steps from the start to the end of the episode, at most H [W]."""
+        # Windows are cut at the end of their episode.
         return self.mask.sum(axis=1)
 
     def select(self, rows: NDArray[np.int64]) -> "EvaluationWindows":
@@ -66,8 +67,10 @@ def sample_windows(
     last_steps = trajectories.step_starts + trajectories.lengths - 1
     is_ended_by_itself = trajectories.terminations[last_steps][episode]
     order = np.random.default_rng(seed).permutation(trajectories.num_steps)
+    # Step h of a window exists where so many steps were recorded.
     has_room = remaining[order, None] >= np.arange(1, horizon + 1)
     is_scored = _first(has_room, num_windows)
+    # An end that was seen answers the question for all later steps, too.
     is_end_scored = _first(has_room | is_ended_by_itself[order, None], num_windows)
     is_used = is_scored.any(1) | is_end_scored.any(1)
     return _windows_at(
@@ -108,6 +111,7 @@ def _windows_at(
     has_previous = position > 0
     return EvaluationWindows(
         **vars(trajectories.windows(horizon, starts)),
+        # A boolean as 0 or 1: at the first step the start itself.
         previous_observations=trajectories.observations[first - has_previous],
         previous_rewards=trajectories.rewards[starts - has_previous] * has_previous,
         episodes=episode,
@@ -150,6 +154,7 @@ def start_states(
         for place, row in _places(order, windows, position):
             for values, walked in zip(hidden, walk.hidden, strict=True):
                 values[row] = walked[place]
+        # Episodes that are over leave the walk.
         num_going = int((trajectories.lengths[order] > position + 1).sum())
         if num_going == 0:
             break
@@ -207,6 +212,7 @@ def model_rollout(
     """
     device = starts.observations.device
     parts: list[Rollout] = []
+    # Bounds the memory of a model that keeps much for each row.
     for first in range(0, len(windows.actions), _ROWS_AT_ONCE):
         rows = slice(first, first + _ROWS_AT_ONCE)
         index = torch.arange(len(windows.actions), device=device)[rows]
@@ -220,6 +226,7 @@ def model_rollout(
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    # In double precision, in which errors are added up.
     return torch.cat(parts).double().cpu()
 
 
@@ -305,11 +312,14 @@ class RidgeRegression:
 
     def __init__(self, train: Trajectories, penalty: float = 1e-4) -> None:
         before = train.observations[train.observation_of_step].astype(np.float64)
+        # Which discrete actions the regression knows.
         self._tried = np.unique(train.actions) if train.actions.ndim == 1 else np.zeros(0, np.int64)
         inputs = np.concatenate([before, self._encode(train.actions)], axis=1)
+        # Differences, since most features hardly change.
         targets = np.concatenate([train.next_observations - before, train.rewards[:, None]], axis=1)
         self._mean, self._std = inputs.mean(0), inputs.std(0)
         # A constant column has a coefficient of nothing.
+        # Divided by infinity it is 0.
         self._std = np.where(self._std > ROUNDING * np.abs(inputs).max(0), self._std, np.inf)
         self._centre = targets.mean(0)
         scaled = (inputs - self._mean) / self._std
@@ -319,6 +329,7 @@ class RidgeRegression:
             train.observations.min(0).astype(np.float64),
             train.observations.max(0).astype(np.float64),
         )
+        # Half of the range on either side: unrolled linear models explode.
         self._low, self._high = low - (high - low) / 2, high + (high - low) / 2
 
     def predict(self, windows: EvaluationWindows) -> BaselineRollout:

@@ -71,6 +71,8 @@ class FeatureModel(Unrolled):
         states = inner.hidden[0].numpy()
         actions = inner.hidden[1].numpy()
         values = self.view.values(inner.observations.numpy())
+        # The view's estimate is updated by what is seen, not by the model's state, as in the real
+        # game.
         features = self.view.features(self.view.update(states, actions, values))
         return ModelState(torch.from_numpy(features), (inner.observations, *inner.hidden))
 
@@ -94,6 +96,7 @@ class FeatureModel(Unrolled):
             return torch.zeros(len(before))
         potential = torch.as_tensor(self.potential(before.numpy()), dtype=torch.float32)
         next_potential = torch.as_tensor(self.potential(after.numpy()), dtype=torch.float32)
+        # F = gamma Phi(s') - Phi(s), with no potential after an end (Ng, Harada and Russell 1999).
         return self.gamma * next_potential * (1 - terminations) - potential
 
 
@@ -136,10 +139,12 @@ class FeatureAgent:
             states = self.view.initialize(batch)
         else:
             states = self.view.update(state[0], state[1], self.view.values(batch))
+            # Rows that begin an episode know nothing of the one before.
             if episode_start is not None and episode_start.any():
                 states[episode_start] = self.view.initialize(batch[episode_start])
         features = self.view.features(states)
         actions, _ = self.policy.predict(features, deterministic=deterministic)
+        # The view counts actions from zero, the game from `first_action`.
         next_state = states, np.asarray(actions, np.int64) - self.first_action
         return (actions if rows.ndim > 1 else actions[0]), next_state
 

@@ -148,12 +148,16 @@ class ImaginedSAC(Savable):
             CheckpointError: The agent was loaded, and its environment does not repeat itself.
         """
         if self._unplayed is not None:
+            # A file holds what was played and no environment: the same steps bring this one to
+            # where it was.
             self._collector.replay(self._unplayed)
             self._unplayed = None
             self._num_unplayed = 0
         with progress(total_timesteps, "real steps", progress_bar, self.num_timesteps) as bar:
             while self.num_timesteps < total_timesteps:
                 num_steps = min(self.config.round_steps, total_timesteps - self.num_timesteps)
+                # Until something is learned, repeated random actions reach further than independent
+                # ones.
                 self._collector.collect(num_steps, self.sac or self._explorer)
                 trajectories = self._collector.trajectories()
                 self._fit(trajectories)
@@ -205,9 +209,11 @@ class ImaginedSAC(Savable):
             config.num_envs,
             disagreement_penalty=config.disagreement_penalty,
             autoreset_mode=AutoresetMode.SAME_STEP,
+            # Another seed in every round, or each would imagine the same draws.
             seed=self._seed + trajectories.num_steps,
         ).as_sb3()
         if self.sac is None:
+            # Twice the steps of a round: what the model of two rounds ago imagined is forgotten.
             self.sac = self._make_sac(env, 2 * self._imagined_steps)
         elif self.sac.n_envs != env.num_envs:  # loaded: one row and no buffer serve to predict
             sac = self._make_sac(env, 2 * self._imagined_steps)

@@ -130,6 +130,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.set_starts(start_observations)
         self._generator = torch.Generator(self._device)
+        # A seed of its own where none is given, so that it can be reported and set again.
         self._seed(self._row_seeds(secrets.randbits(31) if seed is None else seed))
         self._masks_of_observations = action_masks
         self._state: ModelState | None = None
@@ -197,6 +198,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
                 # Checked before the model reads them, since its own message knows no "starts".
                 rows = self._start_rows(start_observations)
                 _check_starts(rows, self._observation_codec.size)
+                # The model's own start adds whatever memory its states carry beside the rows.
                 starts = self.model.start(rows)
         _check_starts(starts.observations, self._observation_codec.size)
         self._starts = starts
@@ -257,7 +259,10 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         self._state = ModelState(self._bounded(state.observations), state.hidden)
         self._ages += 1
         terminations = self._draw_ends(prediction.terminations)
+        # Cut off where the ensemble disagrees: what it would imagine from there is not to be
+        # trusted.
         truncations = (self._ages >= self.horizon) | self._is_cut_off(prediction)
+        # The penalty takes from the reward what a policy could win by going where the model errs.
         rewards = prediction.rewards - self._penalty(prediction)
         return self._finish_step(prediction, rewards, terminations, truncations)
 
@@ -265,6 +270,8 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         self, prediction: Prediction, rewards: Tensor, terminations: Tensor, truncations: Tensor
     ) -> tuple[Array, Array, Array, Array, Info]:
         """Restart what has to be restarted, and report as the autoreset mode says."""
+        # Rows that ended in the step before ignore their action and begin anew (Gymnasium's
+        # NEXT_STEP).
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and bool(self._has_ended.any()):
             restarted = self._has_ended.clone()
             self._restart(restarted)
@@ -307,6 +314,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         return self._generator if self.is_stochastic else None
 
     def _draw_ends(self, probabilities: Tensor) -> Tensor:
+        # Without draws an end is what is more probable than not.
         if not self.is_stochastic:
             return probabilities > 0.5
         draws = torch.rand(self.num_envs, generator=self._generator, device=self._device)
@@ -470,6 +478,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
     def _seed(self, seeds: Sequence[int | None]) -> None:
         """One stream from the seeds of all rows."""
         self._row_seeds_of_stream = tuple(seeds)
+        # None and 0 are different seeds, hence the shift by one.
         sequence = np.random.SeedSequence([0 if seed is None else seed + 1 for seed in seeds])
         self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 

@@ -154,7 +154,9 @@ class AdversarialIRL(Fitted, Savable):
         checked = Demonstrations.of(demonstrations)
         self._take_demonstrations(checked)
         assert self.demonstrated is not None
+        # In the units of the demonstrations, which do not change while the learner explores.
         self.reward_network.standardize(self.demonstrated.observations)
+        # A learner that begins like the demonstrator gives the discriminator something to tell.
         if self.config.starts_from_clone:
             clone_into(self.learner, checked, seed)
 
@@ -183,6 +185,7 @@ class AdversarialIRL(Fitted, Savable):
             BoundedActorCriticPolicy,
             self.envs,
             n_steps=self.config.num_steps,
+            # Never more than a rollout holds.
             batch_size=min(256, self.config.num_steps * envs.num_envs),
             n_epochs=self.config.num_epochs,
             gamma=self.config.gamma,
@@ -243,6 +246,7 @@ class AdversarialIRL(Fitted, Savable):
             )
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
+        # A round is a rollout of PPO and the updates of the discriminator that follow.
         run = _AdversarialRun(self, callback, checkpoint_every, checkpoints is not None)
         # From here on callbacks may ask for the reward as it is being learned.
         self.is_fitted = True
@@ -254,6 +258,7 @@ class AdversarialIRL(Fitted, Savable):
             checkpoint_every=checkpoint_every,
             progress=progress_bar,
         ).train()
+        # Everything was done by an earlier run.
         if run.num_rounds == 0:
             num_done = self.learner.num_timesteps
             total = num_rounds * per_round
@@ -298,12 +303,14 @@ class AdversarialIRL(Fitted, Savable):
         if not self.config.has_shaping:
             return rewards
         potential = self._potential(steps.observations)
+        # Where an episode was cut by a time limit its next potential counts.
         next_potential = self._potential(steps.next_observations) * ~steps.terminations
         return rewards + self.config.gamma * next_potential - potential
 
     def log_policy(self, steps: Transitions[Tensor]) -> Tensor:
         """Log pi(a | s) [N] of the present policy."""
         with torch.no_grad():
+            # The policy is a constant to the discriminator (Fu et al. 2018, section 4).
             policy = self.learner.policy
             policy.set_training_mode(False)
             shape = self.observation_space.shape or ()
@@ -327,11 +334,15 @@ class AdversarialIRL(Fitted, Savable):
             batch = Transitions.concatenate(
                 [self._sample(self.demonstrated), self._sample(steps)], torch.cat
             )
+            # Half and half, so that the logit is log of the ratio of both densities.
             labels = torch.zeros(len(batch))
             labels[: self.config.batch_size] = 1  # the demonstrated half
             batch.observations.requires_grad_(True)
             values = self.logits(batch)
+            # The discriminator is exp(f) / (exp(f) + pi): its logit is f - log pi.
             logits = values - self.log_policy(batch)
+            # The slope in units of the observations' spread, held small: a reward that is steep
+            # between demonstrations misleads.
             (slopes,) = torch.autograd.grad(values.sum(), batch.observations, create_graph=True)
             penalty = (slopes * self.reward_network.std).square().sum(1).mean()
             loss = F.binary_cross_entropy_with_logits(logits, labels)
@@ -374,6 +385,7 @@ class AdversarialIRL(Fitted, Savable):
         with torch.device("meta"):  # first without memory
             reward, _ = _discriminator(*known, config, torch.Generator(device="cpu"))
             check_shapes(reward, tensors_below("reward", stored.tensors))
+        # Without `__init__`, which asks for demonstrations.
         irl = cls.__new__(cls)
         irl._build(DummyVecEnv([lambda: _SpacesOnly(*known)]), config, metadata["seed"])
         irl._load_networks(stored.tensors)
@@ -384,6 +396,7 @@ class AdversarialIRL(Fitted, Savable):
     def _settle(self, env: Any, device: str, given: Any) -> None:  # noqa: ARG002
         if env is not None:
             require_spaces(env, self.observation_space, self.action_space)
+            # Kept before everything is built anew around the other environments.
             tensors, _ = self._stored()
             # SB3's PPO is tied to the number of its environments, so that it is made anew.
             self._build(env, self.config, self.seed)
@@ -435,8 +448,10 @@ class _AdversarialRun:
         if self.has_checkpoints and update > 0 and update % self.checkpoint_every == 0:
             restart_environments(irl.learner)
         num_steps = irl.config.num_steps * irl.envs.num_envs
+        # One rollout and its epochs.
         irl.learner.learn(num_steps, callback=self.callback, reset_num_timesteps=False)
         weights = irl.learner.policy.state_dict()
+        # PPO may diverge within the call, where nothing of ours looks.
         require_finite(weights, f"a parameter of the learner in round {update}")
         irl.train_discriminator(irl.envs.take_steps(), update)
         self.num_rounds += 1

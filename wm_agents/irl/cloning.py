@@ -147,6 +147,7 @@ class BehavioralCloning(Fitted, Savable):
         if config is not None:
             is_other_network = config.widths != self.config.widths
             self.config = config
+            # Other widths are another network; the same ones go on from what was learned.
             if is_other_network:
                 self._build()
         run = _CloningRun(self, data)
@@ -158,6 +159,7 @@ class BehavioralCloning(Fitted, Savable):
             progress=progress,
         ).train()
         self.is_fitted = True
+        # Over all rows, since a batch's loss is noisy.
         with torch.no_grad():
             loss = float(self.loss(run.inputs, run.targets))
         return replace(report, metrics={"loss": loss})
@@ -180,6 +182,7 @@ class BehavioralCloning(Fitted, Savable):
         row_space = self._actions.row_space
         if isinstance(row_space, spaces.Discrete):
             coded = outputs.argmax(1).numpy() + int(row_space.start)  # [B]
+        # The space's actions need not begin at 0.
         else:
             coded = (outputs * self._action_std + self._action_mean).numpy()  # [B, A]
         if is_single:
@@ -206,6 +209,7 @@ class BehavioralCloning(Fitted, Savable):
 
     def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
         """Network inputs [B, O], and whether there was one observation and no batch."""
+        # Simple spaces say by the shape whether there is a batch; others have to be asked.
         if isinstance(self.observation_space, spaces.Box | spaces.Discrete):
             return encoded_rows(observation, self.observation_space)
         if self.observation_space.contains(observation):

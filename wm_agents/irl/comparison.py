@@ -110,6 +110,7 @@ def compare(
     generator = np.random.default_rng(seed)
     profiles = profiles_of(np.stack([fit.weights for fit in fits.values()]))
     distances = distance_matrix(profiles)
+    # The same number of draws for everybody, drawn in the order of the names.
     draws = np.stack([_draw(fit, num_draws, generator) for fit in fits.values()], 1)  # [D, C, F]
     drawn = np.stack([distance_matrix(profiles_of(weights)) for weights in draws])  # [D, C, C]
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
@@ -123,6 +124,7 @@ def compare(
     return Comparison(
         names=names,
         distances=distances,
+        # The estimate itself always lies within its limits.
         low=np.maximum(np.minimum(low - excess, distances), 0),
         high=np.maximum(high - excess, distances),
         confidence=confidence,
@@ -135,7 +137,9 @@ def compare(
 
 def choice_profiles(weights: Floats, situations: Floats) -> Floats:
     """Choice probabilities [C, N, A] for weights [C, F] in situations [N, A, F]."""
+    # Situations x actions x features by features.
     utilities = np.tensordot(weights, situations, ([1], [2]))
+    # The largest is taken off, so that no exponential overflows.
     utilities -= utilities.max(2, keepdims=True)
     exponentials = np.exp(utilities)
     probabilities: Floats = exponentials / exponentials.sum(2, keepdims=True)
@@ -148,8 +152,10 @@ def behavior_profiles(
     """Points [C, D] for weights [C, F], whose Euclidean distances are `Comparison.distances`."""
     profiles = choice_profiles(weights, situations)
     if action_values is None:
+        # Half of the squared Euclidean distance of two distributions is at most 1.
         return profiles.reshape(len(weights), -1) / np.sqrt(2 * len(situations))
     values = np.asarray(action_values, np.float64)
+    # Values in units of their range: distances do not depend on how an action is coded.
     unit_values = values / (values.max() - values.min())
     points: Floats = profiles @ unit_values / np.sqrt(len(situations))
     return points
@@ -158,6 +164,7 @@ def behavior_profiles(
 def distance_matrix(points: Floats) -> Floats:
     """Euclidean distances [C, C] between points [C, D]."""
     squares = (points**2).sum(1)
+    # Rounding may leave a square a hair below 0.
     distances: Floats = np.sqrt(np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0))
     np.fill_diagonal(distances, 0)
     return distances
@@ -172,10 +179,12 @@ def scaled_to_two(points: Floats) -> tuple[Floats, Floats]:
     Returns:
         Points [C, 2], and the share [2] of the squared distances that each axis holds.
     """
+    # Classical scaling by singular values: distances to two dimensions.
     left, values, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     places = np.zeros((len(points), 2))
     size = min(2, len(values))
     places[:, :size] = left[:, :size] * values[:size]
+    # Signs are free; the extremes are on the positive side, so that pictures do not flip.
     extremes = places[np.abs(places).argmax(0), [0, 1]]
     places *= np.where(extremes < 0, -1.0, 1.0)
     shares = np.zeros(2)
@@ -195,6 +204,7 @@ def adjusted_rand(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
     rows = pairs(table.sum(1))
     columns = pairs(table.sum(0))
     expected = rows * columns / pairs(np.array([len(first)]))
+    # Both partitions are trivial: they agree as far as anything can.
     largest = (rows + columns) / 2
     if largest <= expected:
         return 1.0
@@ -214,6 +224,7 @@ def card(fit: RewardFit, comparison: Comparison, name: str) -> dict[str, Any]:
 
 def _draw(fit: RewardFit, num_draws: int, generator: np.random.Generator) -> Floats:
     """Weights [D, F] as they might have come out."""
+    # The bootstrap where there is one, else the normal around the estimate.
     if len(fit.resampled):
         scaled = fit.resampled[generator.integers(len(fit.resampled), size=num_draws)]
     else:
@@ -242,6 +253,7 @@ def _stability(halves: Sequence[Floats], numbers: list[int]) -> dict[int, float]
 
 
 def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
+    # Numbered by size, so that cluster 0 is the largest in every comparison.
     values, counts = np.unique(labels, return_counts=True)
     order = values[np.argsort(-counts, kind="stable")]
     rank = {label: place for place, label in enumerate(order)}
@@ -313,6 +325,7 @@ def cross_validate(
         raise DemonstrationError(
             f"{num_folds} folds of {given.num_episodes} episodes: give 2 to as many as episodes"
         )
+    # Whole episodes: steps of one would be on both sides.
     order = np.random.default_rng(seed).permutation(given.num_episodes)
     sums = np.zeros((given.num_episodes, 3))
     weights = []
@@ -337,6 +350,7 @@ def _scores(irl: MaxEntIRL, training: Demonstrations, test: Demonstrations) -> F
     actions = test.actions.astype(np.int64)
     fitted = irl.policy().log_probabilities[test.times, test.states, actions]
     counts = np.bincount(training.actions.astype(np.int64), minlength=irl.mdp.num_actions)
+    # What a step is worth without any reward: how often the action was chosen elsewhere.
     shares = np.where(allowed, counts + _PSEUDO_COUNT, 0.0)
     frequencies = np.log(shares[np.arange(test.num_steps), actions] / shares.sum(1))
     columns = np.stack([fitted, -np.log(allowed.sum(1)), frequencies], 1)
@@ -364,6 +378,7 @@ def choose_prior_std(
     config = MaxEntConfig() if config is None else config
     scores = {}
     for std in candidates:
+        # Resampling would cost hundreds of fits, and says nothing here.
         settings = replace(config, prior_std=std, num_resamples=0)
         held_out = cross_validate(mdp, demonstrations, settings, num_folds=num_folds, seed=seed)
         scores[std] = held_out.log_likelihood

@@ -42,6 +42,7 @@ class Demonstrations(Trajectories):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.masks is not None:
+            # The dataclass is frozen; the array replaces what was given.
             object.__setattr__(self, "masks", np.asarray(self.masks).astype(np.bool_))
             self._check_masks()
         if self.demonstrators is not None and len(self.demonstrators) != self.num_episodes:
@@ -74,6 +75,7 @@ class Demonstrations(Trajectories):
         """
         if isinstance(source, cls):
             return source
+        # Masks and names belong to the steps of this source.
         trajectories = _trajectories(source)
         arrays = {item.name: getattr(trajectories, item.name) for item in fields(Trajectories)}
         return cls(
@@ -158,6 +160,7 @@ class Demonstrations(Trajectories):
     def select(self, episodes: ArrayLike) -> "Demonstrations":
         """The episodes of an index [K'], in that order."""
         index = np.asarray(episodes, np.int64).ravel()
+        # Without an episode there is nothing to infer from.
         if not len(index):
             raise DemonstrationError("no episodes selected: give at least one")
         selected = self.trajectories.select(index)
@@ -204,6 +207,7 @@ def check_allowed(masks: NDArray[np.bool_], demonstrations: Demonstrations) -> N
     num_actions = masks.shape[1]
     actions = demonstrations.actions
     outside = (actions < 0) | (actions >= num_actions)
+    # Looked up within the table; actions outside are wrong already.
     inside = np.where(outside, 0, actions).astype(np.int64)
     is_wrong = outside | ~masks[np.arange(len(actions)), inside]
     if is_wrong.any():
@@ -230,6 +234,7 @@ def check_spaces_fit(
     if isinstance(rows, spaces.Discrete):
         first = int(rows.start)
         last = first + int(rows.n) - 1
+        # A space may begin at another number than 0.
         do_fit = actions.ndim == 1 and first <= int(actions.min()) and int(actions.max()) <= last
     else:
         do_fit = actions.shape[1:] == (spaces.flatdim(rows),)
@@ -273,6 +278,7 @@ def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
     missing = {"observations", "actions"} - set(arrays)
     if missing:
         raise DemonstrationError(f"arrays lack {sorted(missing)}: give observations and actions")
+    # None stands for what was not recorded.
     given: dict[str, Any] = {name: values for name, values in arrays.items() if values is not None}
     size = len(np.asarray(given["actions"]))
     if size == 0:
@@ -295,6 +301,7 @@ def _from_minari(dataset_id: str) -> Trajectories:
 
 def _state_numbers(observations: NDArray[np.float32]) -> NDArray[np.int64]:
     if observations.shape[1] == 1:
+        # One column of whole numbers numbers the states.
         numbers = observations[:, 0]
         if (numbers >= 0).all() and (numbers == np.round(numbers)).all():
             return numbers.astype(np.int64)

@@ -51,6 +51,7 @@ class Gridworld:
         num_cells = size**2
         generator = np.random.default_rng(seed)
         rewards = generator.choice([0.0, HAZARD, MUD], num_cells, p=[4 / 6, 1 / 6, 1 / 6])
+        # Whatever was drawn there.
         rewards[-1] = GOAL
         features = np.repeat(np.eye(num_cells)[:, None], len(MOVES), 1)  # [S, A, S]
         names = [f"cell_{row}_{column}" for row in range(size) for column in range(size)]
@@ -81,6 +82,7 @@ class Gridworld:
         """Walks of a policy [T, S, A] from random cells."""
         generator = np.random.default_rng(seed)
         cells = generator.choice(len(self.starts), num_walks, p=self.starts)
+        # Of a grid, which is small; the MDP keeps it sparse.
         table = self.mdp.transitions.toarray().reshape(*self.mdp.mask.shape, -1)  # [S, A, S]
         states = []
         actions = []
@@ -123,6 +125,8 @@ def _transitions(size: int, slip: float) -> Any:
     table = np.zeros((size**2, len(MOVES), size**2))
     for move, cell in enumerate(reached):
         table[cells, move, cell] += 1 - slip
+        # Slipping leads to any of the four neighbors, the wanted one included; staying does not
+        # slip.
         for astray in reached[:4]:
             table[cells, move, astray] += slip / 4
     return sparse.csr_array(table.reshape(-1, size**2))

@@ -85,6 +85,7 @@ class PartitionEstimate:
         Expected features are a ratio of means over samples, with bias -sum c^2 (s - E s) and
         covariance sum c^2 (s - E s)(s - E s)' for shares c and sums s of M samples.
         """
+        # Around what is expected: the constant part cancels in the ratio.
         centered = self.sums[:, 1:] - self._expected[:, None]  # [K, M, F]
         squares = self.shares**2
         bias = -np.einsum("km,kmf->f", squares, centered)
@@ -126,7 +127,9 @@ def held_noise(
     """
     num_windows, horizon, num_actions = center.shape
     num_draws = -(-horizon // hold)  # rounded up
+    # One draw for each stretch of held actions: the density counts each once.
     white = generator.normal(size=(num_windows, num_samples + 1, num_draws, num_actions))
+    # The demonstration is its own candidate, without noise.
     white[:, 0] = 0
     noise = np.repeat(white, hold, 2)[:, :, :horizon] * np.asarray(noise_std)
     return (center[:, None] + noise).astype(np.float32), -0.5 * (white**2).sum((2, 3))
@@ -140,6 +143,7 @@ def sampled_map(sums: Floats, offsets: Floats, precision: float) -> Floats:
         value = log_likelihood(sums, offsets, weights) - 0.5 * precision * float(weights @ weights)
         expected = np.einsum("km,kmf->kf", shares, sums)
         gradient = (sums[:, 0] - expected).sum(0) - precision * weights
+        # A mean, so that the tolerances do not depend on the number of windows.
         return -value / len(sums), -gradient / len(sums)
 
     options = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-8}
@@ -156,6 +160,7 @@ def sampled_map(sums: Floats, offsets: Floats, precision: float) -> Floats:
 
 def candidate_shares(sums: Floats, offsets: Floats, weights: Floats) -> Floats:
     """Share [K, M + 1] of each rollout in its window's partition function."""
+    # What a rollout is worth, less how likely it was to be drawn.
     logits = sums @ weights - offsets
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     shares: Floats = exponentials / exponentials.sum(1, keepdims=True)
@@ -163,6 +168,7 @@ def candidate_shares(sums: Floats, offsets: Floats, weights: Floats) -> Floats:
 
 
 def log_likelihood(sums: Floats, offsets: Floats, weights: Floats) -> float:
+    # The first candidate is the demonstration.
     """Of all demonstrations among their samples."""
     of_demonstrations = candidate_shares(sums, offsets, weights)[:, 0]
     return float(np.log(np.maximum(of_demonstrations, _MIN_PROBABILITY)).sum())

@@ -67,6 +67,8 @@ class Likelihood:
     def value_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
         """L and dL/dw in one backward and one forward pass."""
         policy = self.policy(weights)
+        # Backward: what each choice is worth. Forward: where the mass goes that the demonstrations
+        # bring in.
         mass = occupancy_measures(self.mdp, policy, self._value_slopes, self._counts)
         value = policy.log_probabilities[self.times, self.states, self.actions].sum()
         return float(value), self._feature_sum(mass)
@@ -79,6 +81,7 @@ class Likelihood:
         """
         policy = self.policy(weights)
         starts = np.zeros((self.mdp.horizon, self.mdp.num_states))
+        # The dual starts where the demonstrations start, and lets the policy choose from there.
         starts[0] = self._counts[0].sum(1)
         mass = occupancy_measures(self.mdp, policy, starts)
         demonstrated = self._feature_sum(self._counts)
@@ -87,6 +90,7 @@ class Likelihood:
 
     def differences(self, weights: Floats) -> tuple[Floats, Floats]:
         """At each step G less its mean under the policy [N, A, F], and the policy [N, A]."""
+        # Without a future the sums are the features themselves.
         if self.mdp.horizon == 1:
             probabilities = self._one_shot(weights)
             sums = self._visited
@@ -101,11 +105,13 @@ class Likelihood:
         """dL/dw of each episode [K, F]."""
         differences, _ = self.differences(weights)
         sums = np.zeros((self.num_episodes, differences.shape[2]))
+        # Unbuffered: several steps belong to one episode.
         np.add.at(sums, self.episodes, differences[np.arange(self.num_steps), self.actions])
         return sums
 
     def information(self, weights: Floats) -> Floats:
         """I(w) [F, F]."""
+        # Fisher's information: the covariance of the features under the policy.
         return _second_moment(*self.differences(weights))
 
     def weighted(self, weights: Floats, step_weights: Floats) -> tuple[float, Floats, Floats]:
@@ -133,6 +139,7 @@ class Likelihood:
         return self.mdp.mask[self.states].sum(1) > 1
 
     def _one_shot(self, weights: Floats) -> Floats:
+        # Forbidden actions have no probability.
         returns = np.where(self._allowed, self._visited @ weights, -np.inf)
         exponentials = np.exp(returns - returns.max(1, keepdims=True))
         probabilities: Floats = exponentials / exponentials.sum(1, keepdims=True)
@@ -188,12 +195,14 @@ def check_possible(mdp: TabularMDP, demonstrations: Demonstrations) -> None:
 def _check_transitions(mdp: TabularMDP, demonstrations: Demonstrations) -> None:
     states = demonstrations.states
     actions = demonstrations.actions.astype(np.int64)
+    # The last step of an episode leads nowhere that was recorded.
     inner = np.flatnonzero(demonstrations.times[1:] > 0)  # steps with a successor in the episode
     rows = states[inner] * mdp.num_actions + actions[inner]
     places = (np.arange(len(inner)), states[inner + 1])
     next_states = sparse.csr_array(
         (np.ones(len(inner)), places), shape=(len(inner), mdp.num_states)
     )
+    # Only the probabilities of the demonstrated successors are read off the sparse table.
     probabilities = mdp.transitions[rows, :].multiply(next_states).sum(1)
     impossible = np.flatnonzero(np.asarray(probabilities).ravel() <= 0)
     if len(impossible):
@@ -207,5 +216,6 @@ def _check_transitions(mdp: TabularMDP, demonstrations: Demonstrations) -> None:
 
 def _second_moment(differences: Floats, weights: Floats) -> Floats:
     """Sum over steps and actions of weight times outer product [F, F]."""
+    # By the root of the weights on both sides, as one matrix product.
     flat = (differences * np.sqrt(weights)[..., None]).reshape(-1, differences.shape[-1])
     return flat.T @ flat

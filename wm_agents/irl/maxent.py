@@ -117,6 +117,7 @@ def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> 
         "gtol": config.tolerance,
     }
     start = prior.mean
+    # A line search tries weights that overflow, and turns back.
     with np.errstate(over="ignore", invalid="ignore"):
         if not likelihood.mdp.is_deterministic:
             # The likelihood is not concave then: start where the concave dual has its maximum.
@@ -201,7 +202,12 @@ class MaxEntIRL(Fitted, Savable):
         likelihood = Likelihood(self.mdp, checked, scaling.scale)
         run = _MapRun(likelihood, prior, config)
         report = Trainer(
-            run, 1, description="maximum-entropy IRL", checkpoints=checkpoints, progress=progress
+            # One update: the maximum is found by one call, and a resumed fit finds it done.
+            run,
+            1,
+            description="maximum-entropy IRL",
+            checkpoints=checkpoints,
+            progress=progress,
         ).train()
         assert run.estimate is not None
         self.config = config
@@ -342,6 +348,7 @@ def fit_many(
     config = MaxEntConfig() if config is None else config
     mdps = dict.fromkeys(demonstrations, mdp) if isinstance(mdp, TabularMDP) else dict(mdp)
     _check_mdps(demonstrations, mdps)
+    # One scale for all, so that weights can be compared.
     scaling = Scaling.common(
         [_scaling(mdps[name], given, config) for name, given in demonstrations.items()]
     )
@@ -351,6 +358,8 @@ def fit_many(
     prior = Prior.independent(len(scaling.scale), config.prior_std)
     fits = {}
     with progress_bar((num_rounds + 1) * len(mdps), "demonstrators", show_progress) as bar:
+        # Empirical Bayes: the population's spread is estimated from everybody's fit, round by
+        # round.
         for _ in range(num_rounds):
             prior = _population_prior(likelihoods.values(), prior, config)
             bar.advance(len(likelihoods))
@@ -406,12 +415,15 @@ def _reward_fit(
     """The estimate with its intervals, identifiability and flags."""
     weights = estimate.weights
     feature_names = likelihood.mdp.feature_names
+    # At zero weights, where choices are even: what the features can tell at all.
     evenly = likelihood.information(np.zeros_like(weights)) / likelihood.num_steps
     information = likelihood.information(weights)
+    # Below it a direction is rounding and no information.
     floor = _ROUNDING * float(np.square(likelihood.features).mean())
     identifiability = identify(evenly, feature_names, floor=floor)
     covariance = laplace_covariance(information, prior)
     low, high = laplace_limits(weights, covariance, config.confidence)
+    # The data narrowed the prior by less than a fifth.
     is_weak = np.sqrt(np.diag(covariance)) > _WEAK * prior.std
     resampled = resampled_stds = np.zeros((0, len(weights)))
     if config.num_resamples:
@@ -446,6 +458,7 @@ def _reward_fit(
         is_weak=is_weak,
         flags=tuple(flags),
         log_likelihood=log_likelihood,
+        # A step, so that it can be compared between demonstrators.
         information=information / likelihood.num_steps,
         num_steps=likelihood.num_steps,
         num_episodes=likelihood.num_episodes,
@@ -474,6 +487,7 @@ def _choice_flags(likelihood: Likelihood, weights: Floats, config: MaxEntConfig)
     if not likelihood.had_choice.any():
         flags.append("no choice: every demonstrated state allows a single action")
     elif len(np.unique(likelihood.actions[likelihood.had_choice])) == 1:
+        # The prior alone keeps such weights finite.
         flags.append(
             "one class: always the same action, so that the prior alone limits the size of the "
             "weights"
@@ -495,6 +509,7 @@ def _is_separated(likelihood: Likelihood, weights: Floats, config: MaxEntConfig)
 
     Larger ones would fit ever better.
     """
+    # A cheap look first: separation needs nearly every action to be predicted.
     if likelihood.predicted_share(weights) < _SUSPICIOUS:
         return False
     loose_prior = Prior.independent(len(weights), _LOOSE * config.prior_std)

@@ -79,6 +79,7 @@ class TabularMDP:
         rows = None
         num_steps = 1  # without transitions every action ends the episode
         if transitions is not None:
+            # Sparse: most actions lead to few states.
             rows = sparse.csr_array(transitions, dtype=np.float64)
             num_steps = int(horizon)
         object.__setattr__(self, "features", numbers)
@@ -114,6 +115,7 @@ class TabularMDP:
         if self.transitions is None:
             return True
         sizes = np.diff(self.transitions.indptr)
+        # A deterministic step has one entry of 1, or none where the episode ends.
         is_certain = np.abs(self.transitions.data - 1) < _ROUNDING
         return bool((sizes <= 1).all() and is_certain.all())
 
@@ -160,6 +162,7 @@ class TabularMDP:
             )
         sums = self.transitions.sum(1)
         rows = np.repeat(np.arange(shape[0]), np.diff(self.transitions.indptr))
+        # Rows may sum to less than 1: the rest is the end of the episode.
         is_wrong = ~np.isfinite(sums) | (sums > 1 + _MAX_EXCESS)
         is_wrong[rows[self.transitions.data < 0]] = True
         if is_wrong.any():
@@ -201,6 +204,7 @@ def from_transition_table(
         feature_names: F names.
         horizon: The time limit.
     """
+    # Gymnasium lists [(probability, next state, reward, is end), ...].
     num_states = len(table)
     num_actions = len(table[0])
     rows = []
@@ -209,6 +213,7 @@ def from_transition_table(
     for state, actions in table.items():
         for action, outcomes in actions.items():
             for probability, next_state, _, is_end in outcomes:
+                # An end leads nowhere: the row's missing probability says it.
                 if not is_end:
                     rows.append(state * num_actions + action)
                     columns.append(next_state)
@@ -216,6 +221,7 @@ def from_transition_table(
     shape = (num_states * num_actions, num_states)
     transitions = sparse.csr_array((probabilities, (rows, columns)), shape=shape)
     numbers = np.asarray(features, np.float64)
+    # Features of states hold for every action in them.
     if numbers.ndim == 2:
         numbers = np.repeat(numbers[:, None], num_actions, 1)
     return TabularMDP(numbers, feature_names, transitions=transitions, horizon=horizon)
@@ -251,6 +257,7 @@ def from_world_model(
     rows = np.asarray(observations, np.float32)
     num_states = len(rows)
     num_actions = int(model.action_space.n)
+    # A tree of the observations: each prediction is looked up in it.
     tree = KDTree(rows)
     next_states = np.empty((num_states, num_actions), np.int64)
     survival = np.empty((num_states, num_actions))
@@ -259,6 +266,7 @@ def from_world_model(
         actions = torch.full((num_states,), index, dtype=torch.int64)
         prediction = model.predict(torch.from_numpy(rows), actions)
         next_states[:, action] = tree.query(prediction.observations.numpy())[1]
+        # An end is missing probability, as above.
         survival[:, action] = 1 - prediction.terminations.numpy()
     steps = np.arange(num_states * num_actions)
     transitions = sparse.csr_array(
@@ -291,6 +299,7 @@ def soft_value_iteration(mdp: TabularMDP, rewards: Floats) -> SoftPolicy:
     """The soft-optimal policy for rewards [S, A]."""
     if mdp.transitions is None:
         returns = np.where(mdp.mask, rewards, -np.inf)
+        # Without a future the policy is a softmax of the rewards.
         values = log_sum_exp(returns)
         return SoftPolicy((returns - values[:, None])[None], values[None])
     table = mdp.transitions
@@ -308,6 +317,7 @@ def future_features(mdp: TabularMDP, policy: SoftPolicy, features: Floats) -> Fl
     """
     probabilities = policy.probabilities
     sums = np.empty((*probabilities.shape, features.shape[2]))  # [T, S, A, F]
+    # From the last step back: what follows is known by then.
     for time in reversed(range(mdp.horizon)):
         sums[time] = features
         if time < mdp.horizon - 1:
@@ -337,6 +347,7 @@ def occupancy_measures(
     """
     if mdp.transitions is None:
         mass = entering_states[:, :, None] * policy.probabilities
+        # Nothing follows, so that mass only spreads over the actions.
         return mass if entering_steps is None else mass + entering_steps
     if entering_steps is None:
         entering_steps = np.zeros_like(policy.log_probabilities)
@@ -364,6 +375,7 @@ def _backward(
     num_states, num_actions = rewards.shape
     log_probabilities = np.full((horizon, num_states, num_actions), -np.inf)
     values = np.empty((horizon, num_states))
+    # A loop that counts back: Numba ranges rise.
     for back in range(horizon):
         time = horizon - 1 - back
         for state in range(num_states):
@@ -408,6 +420,7 @@ def _forward(
                 amount = here * probabilities[time, state, action]
                 amount += entering_steps[time, state, action]
                 mass[time, state, action] = amount
+                # Most of a large table has no mass.
                 if amount != 0.0:
                     row = state * num_actions + action
                     for place in range(indptr[row], indptr[row + 1]):
@@ -432,6 +445,7 @@ def optimal_policy(mdp: TabularMDP, rewards: Floats) -> Floats:
     values = np.zeros(mdp.num_states)
     for time in reversed(range(mdp.horizon)):
         returns = np.where(mdp.mask, rewards, -np.inf)
+        # At the last step nothing follows.
         if time < mdp.horizon - 1:
             returns = returns + mdp.expected(values)
         best = returns.argmax(1)

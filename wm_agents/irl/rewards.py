@@ -55,6 +55,7 @@ class RewardNetwork(nn.Module):
         self.perceptron = Perceptron((num_inputs + num_actions, *widths, 1), "relu", generator)
         self.register_buffer("mean", torch.zeros(num_inputs))
         self.register_buffer("std", torch.ones(num_inputs))
+        # Discrete actions are one-hots, which need no unit.
         self.action_units = None
         if isinstance(action_space, spaces.Box):
             self.action_units = ActionUnits.of(action_space).or_plain(action_space)
@@ -121,6 +122,7 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
         """As the environment's, with the inferred reward."""
         observation, original, terminated, truncated, info = self.env.step(action)
         next_obs = np.asarray(observation)
+        # Rewards are functions of batches; one step is a batch of one.
         values = self._reward(
             self._obs.reshape(1, -1), np.asarray(action)[None], next_obs.reshape(1, -1)
         )
@@ -162,6 +164,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         self.length: int | None = None
         self.num_steps = 0
         self._steps: list[Transitions[Tensor]] = []
+        # By row, since episodes of a batch end at different times.
         self._ages = np.zeros(venv.num_envs, np.int64)  # steps since each episode began
         self._obs: NDArray[Any] = np.zeros(0)
         self._actions: NDArray[Any] = np.zeros(0)
@@ -181,6 +184,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         Raises:
             NonFiniteError: An observation is not finite.
         """
+        # SB3's environments begin everywhere with a reset.
         self._ages[:] = 0
         self._obs = np.asarray(self.venv.reset())
         self._check_observations(self._obs)
@@ -188,6 +192,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Begin a step."""
+        # A copy: SB3 may reuse the array.
         self._actions = np.array(actions)
         self.venv.step_async(actions)
 
@@ -214,6 +219,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
             actions=torch.as_tensor(self._actions),
             rewards=torch.zeros(self.num_envs),
             next_observations=self._rows(next_obs),
+            # A time limit is no end: the future goes on without being seen.
             terminations=torch.as_tensor(dones & ~truncations),
             truncations=torch.as_tensor(truncations),
         )
@@ -227,6 +233,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
 
     def take_steps(self) -> Transitions[Tensor]:
         """The steps since this was last asked, which are then forgotten; their rewards are 0."""
+        # In the order in which they were taken.
         steps = Transitions.concatenate(self._steps, torch.cat)
         self._steps = []
         return steps
@@ -249,6 +256,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
                         "time limit, or permit it with may_vary_in_length=True"
                     )
                 self.length = int(length)
+        # Only now: the ages of ended episodes were just compared.
         self._ages[dones] = 0
 
 
@@ -274,6 +282,7 @@ def planner_reward(reward: StepReward) -> RewardFunction:
     """
 
     def of_rollout(observations: Tensor, actions: Tensor) -> Tensor:
+        # Every step of every rollout as one batch of steps.
         obs = observations[:, :-1].flatten(0, 1)  # [N * H, O]
         next_obs = observations[:, 1:].flatten(0, 1)
         values = reward(obs.numpy(), actions.flatten(0, 1).numpy(), next_obs.numpy())
@@ -325,6 +334,7 @@ class RewardedModel:
         """The model's rollout, with the inferred reward."""
         actions = action_tensor(actions, self.action_space, torch.device("cpu"))
         imagined = self.model.rollout(start, actions, generator)
+        # The reward of all steps at once.
         rewards = planner_reward(self._reward)(imagined.observations, actions)
         return Rollout(imagined.observations, rewards, imagined.terminations, imagined.disagreement)
 

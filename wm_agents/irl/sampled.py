@@ -214,6 +214,7 @@ class SampledMaxEntIRL(Fitted, Savable):
             CheckpointError: The checkpoints are of another run.
         """
         if config is not None:
+            # A configuration that is given stays, since `sample` reads it, too.
             self.config = config
         run = _SampledRun(self, Demonstrations.of(demonstrations))
         report = Trainer(
@@ -224,6 +225,7 @@ class SampledMaxEntIRL(Fitted, Savable):
             checkpoints=checkpoints,
             checkpoint_every=1,
             progress=progress,
+            # Widening goes on until the samples are wide enough.
             callback=lambda _, __: not run.is_done,
         ).train()
         estimate, reach = run.result()
@@ -289,6 +291,7 @@ class SampledMaxEntIRL(Fitted, Savable):
             raise DemonstrationError(f"no episode has {config.horizon} steps: shorten the horizon")
         generator = np.random.default_rng(config.seed)
         starts = data.window_starts(config.horizon)
+        # Every so many steps of an episode, or each step would count `horizon` times.
         starts = starts[data.times[starts] % config.stride == 0]  # [K]
         steps = starts[:, None] + np.arange(config.horizon)
         noise_std = np.asarray(config.noise_std) * widening
@@ -296,10 +299,12 @@ class SampledMaxEntIRL(Fitted, Savable):
         actions, log_proposal = held_noise(
             center, config.num_samples, noise_std, config.hold, generator
         )
+        # Every candidate of a window starts from the same step.
         rows = np.repeat(starts, config.num_samples + 1)
         imagined = self.imagine(rows, actions.reshape(len(rows), config.horizon, -1))
         shape = (len(starts), config.num_samples + 1, config.horizon + 1, -1)
         observations = np.asarray(imagined).reshape(shape)
+        # A model that explodes would decide the partition function by itself.
         if not np.isfinite(observations).all():
             raise NonFiniteError(
                 "the model imagines observations that are not finite: sample closer (noise_std)"
@@ -310,12 +315,14 @@ class SampledMaxEntIRL(Fitted, Savable):
         """The fit to samples of this width [A], and how far out the rollouts that count lie [A]."""
         samples = self.sample(demonstrations, widening)
         sums = self._sums(samples)
+        # The spread within windows: differences between windows cancel in the likelihood.
         scale = (sums - sums.mean(1, keepdims=True)).std((0, 1))
         size = np.maximum(np.abs(sums).max((0, 1)), _MIN_SIZE)
         is_constant = scale < _ROUNDING * size
         unit = np.where(is_constant, 1.0, scale)
         weights = sampled_map(sums / unit, samples.log_proposal, self.config.prior_std**-2)
         estimate = PartitionEstimate(sums / unit, samples.log_proposal, unit, is_constant, weights)
+        # In units of what the samples were drawn with.
         noise_std = np.asarray(self.config.noise_std) * widening
         noise = (samples.actions[:, 1:] - samples.actions[:, :1]) / noise_std  # [K, M, H, A]
         return estimate, estimate.reach(noise)
@@ -328,15 +335,20 @@ class SampledMaxEntIRL(Fitted, Savable):
         sums = estimate.sums
         offsets = estimate.offsets
         information = fisher_information(sums, offsets, estimate.weights)
+        # The uncertainty of the demonstrations alone, as if the partition functions were exact.
         laplace = np.asarray(np.linalg.inv(information + precision), np.float64)
         bias, variance = estimate.sampling_error()
+        # And of the samples, through the same curvature.
         sampling = laplace @ variance @ laplace
         gradient = estimate.gradient() - precision @ estimate.weights
+        # One Newton step: what the optimum with exact partition functions would be.
         shift = laplace @ (gradient + bias)
         # The correction is the first term of a series: beyond the error bars it tells a bias, but
         # not its size.
         size = max(float(shift @ np.linalg.solve(laplace + sampling, shift)), 0.0) ** 0.5
+        # At most one error bar.
         weights = estimate.weights + shift / max(size, 1.0)
+        # The correction itself is no better known than its size.
         sampling = sampling + np.outer(shift, shift)
         covariance = laplace + sampling
         low, high = laplace_limits(weights, covariance, config.confidence)
@@ -509,6 +521,7 @@ class _NetworkRun:
         """One update on all windows."""
         rewards = self.network(self.observations, self.actions).reshape(self.shape)
         sums = rewards.sum(2).double()  # [K, M + 1]
+        # The first candidate is the demonstration, as in the linear likelihood.
         loss = -torch.log_softmax(sums - self.offsets, 1)[:, 0].mean()
         place = f"at update {update} of the reward network"
         parameters = self.network.named_parameters()

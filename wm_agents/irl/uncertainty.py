@@ -50,6 +50,7 @@ class Scaling:
     @classmethod
     def of(cls, mdp: TabularMDP, states: NDArray[np.int64]) -> "Scaling":
         """The units of an MDP's features over the states [N] that were visited."""
+        # Each state once: how often it was visited says nothing of the unit.
         visited = np.unique(states)
         rows = mdp.features[visited][mdp.mask[visited]]
         size = np.abs(rows).max(0)
@@ -69,6 +70,7 @@ class Scaling:
         squares = np.stack([scaling.scale**2 for scaling in scalings])  # [C, F]
         does_vary = np.stack([~scaling.is_constant for scaling in scalings])
         num_varying = does_vary.sum(0)
+        # Where a feature is constant it has no unit to contribute.
         varying_mean = np.where(does_vary, squares, 0.0).sum(0) / np.maximum(num_varying, 1)
         is_constant = num_varying == 0
         return cls(np.sqrt(np.where(is_constant, squares.mean(0), varying_mean)), is_constant)
@@ -109,6 +111,7 @@ class Prior:
         stacked = np.stack(weights)
         mean = stacked.mean(0)
         centered = stacked - mean
+        # Wishart's pseudo-count: as much as one demonstrator of the original prior.
         pseudo_count = std**2 * np.eye(len(mean)) / len(stacked)
         spread = centered.T @ centered + np.sum(covariances, 0) + pseudo_count
         return cls(mean, np.linalg.inv(spread / len(stacked)))
@@ -176,7 +179,9 @@ def identify(
         floor: Information that rounding alone can bring about, which counts as zero.
         tolerance: Share of the largest eigenvalue below which one counts as zero.
     """
+    # Symmetric up to rounding, which the solver takes literally.
     values, vectors = np.linalg.eigh((information + information.T) / 2)
+    # Largest first.
     order = np.argsort(-values)
     values = np.maximum(values[order], 0.0)
     vectors = vectors[:, order]
@@ -184,6 +189,7 @@ def identify(
     null_directions = np.zeros((0, len(values)))
     if rank < len(values):
         null_directions = _row_echelon(vectors[:, rank:])
+    # How much of each weight lies in directions that nothing tells.
     null_parts = np.sqrt((vectors[:, rank:] ** 2).sum(1))
     return Identifiability(
         feature_names, values, rank, null_directions, null_parts < _MAX_NULL_PART
@@ -191,6 +197,7 @@ def identify(
 
 
 def _row_echelon(basis: Floats) -> Floats:
+    # Gauss elimination with pivoting.
     """The same null space spanned by rows with few parts each, so that they can be read."""
     rows = basis.T.copy()
     pivot = 0
@@ -198,6 +205,7 @@ def _row_echelon(basis: Floats) -> Floats:
         if pivot == len(rows):
             break
         best = pivot + int(np.abs(rows[pivot:, column]).argmax())
+        # A direction without this feature has its pivot further right.
         if abs(rows[best, column]) < _MIN_PIVOT:
             continue
         rows[[pivot, best]] = rows[[best, pivot]]
@@ -241,11 +249,15 @@ def bootstrap_weights(
     num_episodes = likelihood.num_episodes
     probabilities = np.full(num_episodes, 1 / num_episodes)
     counts = generator.multinomial(num_episodes, probabilities, num_resamples)  # [R, K]
+    # The root of the prior's covariance.
     root = np.linalg.cholesky(np.linalg.inv(prior.precision))
     refitted = []
     stds = []
     for row in counts:
+        # An episode that was drawn twice counts twice.
         step_weights = row[likelihood.episodes].astype(float)
+        # The prior is drawn, too, so that weights on which the data say nothing vary as the prior
+        # does.
         shift = root @ generator.normal(size=len(root))
         drawn = Prior(prior.mean + shift, prior.precision)
         found, covariance = _refit(likelihood, weights, step_weights, drawn)
@@ -263,6 +275,7 @@ def _refit(
         losses = np.array([-value - log_prior])
         return losses, -(gradient + slope)[None], (information + prior.precision)[None]
 
+    # From the fit to all episodes, from which a resample is a few steps away.
     start = weights[None]
     found = minimize_convex(problem, start, "the likelihood of resampled demonstrations")[0]
     information = likelihood.weighted(found, step_weights)[2]
@@ -323,6 +336,7 @@ class RewardFit(FitReport):
         Near-unanimous demonstrators fix the direction and not the length.
         """
         norm = float(np.linalg.norm(self.scaled_weights))
+        # Weights that are all 0 have no direction.
         return self.scaled_weights / norm if norm > 0 else self.scaled_weights
 
     @property
@@ -361,6 +375,7 @@ class RewardFit(FitReport):
                 f"{self.confidence}: fit with num_resamples={int(np.ceil(1 / tail - _ROUNDING))} "
                 "or more"
             )
+        # In standard errors of each refit: percentile-t corrects for spreads that differ.
         distances = (self.resampled - self.scaled_weights) / self.resampled_stds
         low, high = np.quantile(distances, [tail, 1 - tail], axis=0)
         std = np.sqrt(np.diag(self.covariance))

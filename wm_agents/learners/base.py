@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -80,6 +81,15 @@ class Learner(ABC):
     def done(self) -> float:
         """Share of the steps that it was shown, by which schedules run."""
         return min(1.0, self.num_seen / max(1, self.total_steps))
+
+    def executed(self, actions: Tensor) -> Tensor:
+        """Indices [B] as they are; vectors [B, A] from units of the bounds to the environment's."""
+        units = self.spaces.action_units
+        if units is None:
+            return actions
+        # `ActionUnits` has half of the half range as its unit where there are bounds.
+        half = torch.from_numpy(units.unit) * 2
+        return torch.from_numpy(units.centre) + half * actions
 
     @abstractmethod
     def act(

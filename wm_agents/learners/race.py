@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.learners.imagined_policy import ImaginedPolicy, ImaginedPolicyConfig
 from wm_agents.learners.memory_policy import MemoryPolicy, MemoryPolicyConfig
 from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
 from wm_agents.learners.search import Search, SearchLearnerConfig
@@ -25,6 +26,7 @@ from wm_agents.policy_gradient.spaces import PolicySpaces
 LEARNERS: dict[type[Any], type[Learner]] = {
     TableConfig: Table,
     SearchLearnerConfig: Search,
+    ImaginedPolicyConfig: ImaginedPolicy,
     MemoryPolicyConfig: MemoryPolicy,
     ReplayValuesConfig: ReplayValues,
 }
@@ -140,8 +142,10 @@ class Race:
 
     @property
     def running(self) -> list[int]:
-        """Numbers of the learners that can act."""
-        return [n for n, learner in enumerate(self.learners) if learner.can_act]
+        """Numbers of the learners that can act; where none can, of those that may learn to."""
+        ready = [n for n, learner in enumerate(self.learners) if learner.can_act]
+        patient = [n for n, learner in enumerate(self.learners) if not learner.withdrawal]
+        return ready or patient or list(range(len(self.learners)))
 
     def score(self, number: int) -> float:
         """Mean return of a learner's newest episodes without exploration."""

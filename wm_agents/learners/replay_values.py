@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.learners.replay_buffer import ReplayBuffer
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.finite import gradient_step
@@ -29,8 +30,6 @@ from wm_agents.training.finite import gradient_step
 MAX_GRAD_NORM = 20.0
 VALUE_SCALE = 10.0
 """Mean sizes of a reward in the unit of values, in which their errors are squared, not clipped."""
-
-_COLUMNS = ("_obs", "_actions", "_rewards", "_next", "_terminated", "_ended")
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,18 @@ class ReplayValuesConfig:
         gamma: Discount per step.
         capacity: Steps kept.
         batch_size: Transitions per update.
-        n_step: Rewards that a target sums before it asks the target network.
+        n_step: Rewards that a target sums before it asks the target network. For vectors of numbers
+            only in the early updates, and one later: longer sums spread rare rewards sooner, but
+            hold what others did then, from which a policy cannot tell its best action.
         learning_rate: Adam's step size at the beginning; it falls linearly to a tenth.
         width: Units of hidden layers, and of the features.
         target_every: Updates between two copies into the target networks.
         first_steps: Steps at random before the first update.
         early_updates: So many updates are done as soon as there are steps, one for each step, since
             what acts badly for long learns from poor steps and leaves the race.
-        max_updates: Updates over the whole of learning; those that are left after the early ones
-            are spread over the steps that are left, at most one for each.
+        steps_per_update: So many steps are worth an update, between half of `max_updates` and all.
+        max_updates: Updates over the whole of learning at most; those that are left after the early
+            ones are spread over the steps that are left, at most one for each.
         epsilon: Share of steps that explore at the end of learning; it falls from 1.
         max_repeat: An exploring action is repeated for a time drawn up to so many steps.
         noise: Standard deviation of exploring vectors, in units of the bounds.
@@ -67,7 +69,8 @@ class ReplayValuesConfig:
     target_every: int = 250
     first_steps: int = 1000
     early_updates: int = 10_000
-    max_updates: int = 30_000
+    steps_per_update: int = 3
+    max_updates: int = 60_000
     epsilon: float = 0.05
     max_repeat: int = 16
     noise: float = 0.2
@@ -150,16 +153,7 @@ class ReplayValues(Learner):
         self.reward_size = 0.0
         self._due = 0.0
         per_row = max(64, self.config.capacity // num_rows)
-        # One ring for each row, so that what followed a step lies beside it.
-        self._obs = np.zeros((0, num_rows, size), np.float32)
-        self._length = min(per_row, total_steps // num_rows + 2)
-        self._actions = np.zeros((0, num_rows), np.int64)
-        self._rewards = np.zeros((0, num_rows), np.float32)
-        self._next = np.zeros((0, num_rows, size), np.float32)
-        self._terminated = np.zeros((0, num_rows), np.bool_)
-        self._ended = np.zeros((0, num_rows), np.bool_)
-        self._size = 0
-        self._cursor = 0
+        self.replay = ReplayBuffer(num_rows, min(per_row, total_steps // num_rows + 2))
         self._repeats = np.zeros(num_rows, np.int64)
         self._repeated: Tensor | None = None
 
@@ -196,7 +190,7 @@ class ReplayValues(Learner):
         """The best actions with exploration: random ones, repeated for a while."""
         num_rows = len(obs)
         if not own.any():
-            return self._executed(self._random(num_rows))
+            return self.executed(self._random(num_rows))
         epsilon = 1.0
         if self.num_seen >= self.config.first_steps:
             epsilon = max(self.config.epsilon, 0.3 * (1 - self.done / 0.3))
@@ -222,22 +216,13 @@ class ReplayValues(Learner):
             noise[torch.from_numpy(greedy)] = 0.0
             best = (best + noise).clamp(-1, 1)
         self._repeats -= 1
-        return self._executed(torch.where(is_random, self._repeated, best))
+        return self.executed(torch.where(is_random, self._repeated, best))
 
     def _random(self, num_rows: int) -> Tensor:
         if self.spaces.is_continuous:
             shape = (num_rows, self.spaces.num_actions)
             return 2 * torch.rand(shape, generator=self.generator) - 1
         return torch.randint(self.spaces.num_actions, (num_rows,), generator=self.generator)
-
-    def _executed(self, actions: Tensor) -> Tensor:
-        """Indices as they are; vectors in the environment's units."""
-        units = self.spaces.action_units
-        if units is None:
-            return actions
-        # `ActionUnits` has half of the half range as its unit where there are bounds.
-        half = torch.from_numpy(units.unit) * 2
-        return torch.from_numpy(units.centre) + half * actions
 
     def _inputs(self, actions: Tensor) -> Tensor:
         """What networks read of executed actions [N, A]: one-hot, or in units of the bounds."""
@@ -251,7 +236,7 @@ class ReplayValues(Learner):
         is_start: NDArray[np.bool_],  # noqa: ARG002
     ) -> tuple[Tensor, Any]:
         """The best actions."""
-        return self._executed(self._greedy(obs)), state
+        return self.executed(self._greedy(obs)), state
 
     # --- memory
 
@@ -270,79 +255,27 @@ class ReplayValues(Learner):
 
     def _updates_per_step(self) -> float:
         """How many updates are due for each step, at most one."""
-        if self.num_updates < min(self.config.early_updates, self.config.max_updates):
+        most = self.config.max_updates
+        if self.num_updates < min(self.config.early_updates, most):
             return 1.0
+        wanted = min(most, max(most // 2, self.total_steps // self.config.steps_per_update))
         left = max(1, self.total_steps - self.num_seen)
-        return min(1.0, (self.config.max_updates - self.num_updates) / left)
+        return min(1.0, (wanted - self.num_updates) / left)
 
     def _keep(self, step: VectorStep) -> None:
-        if self._cursor == len(self._obs) < self._length:
-            self._grow(step)
-        place = self._cursor
-        if self._size:
-            # Episodes may be left for new ones without an end; nothing is summed across that.
-            self._ended[(place - 1) % self._length, step.is_start] = True
-        self._obs[place] = step.obs.numpy()
-        self._next[place] = step.next_obs.numpy()
-        self._actions[place] = step.actions.numpy()
-        self._rewards[place] = step.rewards
-        self._terminated[place] = step.terminated
-        self._ended[place] = step.ended
-        self._cursor = (place + 1) % self._length
-        self._size = max(self._size, place + 1)
+        self.replay.keep(step)
         self.units.update(step.obs)
         size = float(np.abs(step.rewards).mean())
         self.reward_size += (
             (size - self.reward_size) * len(step.rewards) / (self.num_seen + len(step.rewards))
         )
 
-    def _grow(self, step: VectorStep) -> None:
-        """Rings twice as long, up to the capacity."""
-        size = min(self._length, max(64, 2 * len(self._obs)))
-        columns = {
-            "_obs": step.obs.numpy(),
-            "_next": step.next_obs.numpy(),
-            "_actions": step.actions.numpy(),
-            "_rewards": step.rewards,
-            "_terminated": step.terminated,
-            "_ended": step.terminated,
-        }
-        for name, values in columns.items():
-            old = getattr(self, name)
-            new = np.zeros((size, *values.shape), values.dtype)
-            if len(old):
-                new[: len(old)] = old
-            setattr(self, name, new)
-
     def _batch(self) -> tuple[Tensor, ...]:
-        """N random steps, and what followed each of them over `n_step` steps."""
-        number = self.config.batch_size
-        rows = self.draws.integers(self.num_rows, size=number)
-        ages = self.draws.integers(self._size, size=number)  # 0 is the newest
-        places = (self._cursor - 1 - ages) % self._length
-        returns = np.zeros(number, np.float32)
-        discount = np.ones(number, np.float32)
-        last = places.copy()
-        is_open = np.ones(number, np.bool_)
-        for ahead in range(self.config.n_step):
-            is_open &= ages - ahead >= 0
-            if ahead:
-                is_open &= ~self._ended[last, rows]
-            last = np.where(is_open, (places + ahead) % self._length, last)
-            returns += np.where(is_open, discount * self._rewards[last, rows], 0)
-            discount = np.where(is_open, discount * self.config.gamma, discount)
-        discount = discount * ~self._terminated[last, rows]
-        columns = (
-            self._obs[places, rows],
-            self._actions[places, rows],
-            self._rewards[places, rows],
-            self._next[places, rows],
-            self._terminated[places, rows].astype(np.float32),
-            returns,
-            self._next[last, rows],
-            discount,
-        )
-        return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in columns)
+        """N random steps, and what followed each of them over some steps."""
+        config, n_step = self.config, self.config.n_step
+        if self.spaces.is_continuous and self.num_updates >= config.early_updates:
+            n_step = 1
+        return self.replay.draw(config.batch_size, n_step, config.gamma, self.draws)
 
     # --- learning
 
@@ -440,9 +373,9 @@ class ReplayValues(Learner):
             "units": dict(self.units.state_dict()),
             "draws": self.draws.bit_generator.state,
             "generator": self.generator.get_state(),
-            "counts": [self.num_seen, self.num_updates, self._size, self._cursor],
+            "counts": [self.num_seen, self.num_updates],
             "numbers": [self.reward_size, self._due],
-            "steps": {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS},
+            "replay": self.replay.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -457,16 +390,14 @@ class ReplayValues(Learner):
         self.units.load_state_dict(state["units"])
         self.draws.bit_generator.state = state["draws"]
         self.generator.set_state(state["generator"])
-        self.num_seen, self.num_updates, self._size, self._cursor = state["counts"]
+        # Older files count the steps of the replay here, which acting does not need.
+        self.num_seen, self.num_updates = state["counts"][:2]
         self.reward_size, self._due = state["numbers"]
-        for name in _COLUMNS:
-            setattr(self, name, np.array(state["steps"][name]))
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])
         self._repeats[:] = 0
         self._repeated = None
 
     def acting_state(self) -> dict[str, Any]:
         """Without the recorded steps and the optimizers."""
-        state = self.state_dict()
-        counts = [self.num_seen, self.num_updates, 0, 0]
-        steps = {name: values[:0] for name, values in state["steps"].items()}
-        return state | {"counts": counts, "steps": steps}
+        return self.state_dict() | {"replay": self.replay.empty_state()}

@@ -52,6 +52,7 @@ class CEMConfig(SamplingConfig):
     momentum: float = 0.1
     has_warm_start: bool = True
 
+    # Dataclasses do not call the checks of their base by themselves.
     def __post_init__(self) -> None:
         super().__post_init__()
         require_integers(1, num_iterations=self.num_iterations, num_elites=self.num_elites)
@@ -99,7 +100,9 @@ class ICEMConfig(CEMConfig):
         """Fresh samples of each iteration."""
         decayed = (self.num_samples * self.sample_decay**-i for i in range(self.num_iterations))
         return tuple(
-            min(self.num_samples, max(int(count), 2 * self.num_elites)) for count in decayed
+            # Twice the elites at least: a Gaussian is not fitted to a selection of all.
+            min(self.num_samples, max(int(count), 2 * self.num_elites))
+            for count in decayed
         )
 
 
@@ -163,6 +166,7 @@ class _GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
     def _initial(self, num_rows: int) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [B, H, A] at the beginning of a plan."""
         middle = ((self._low + self._high) / 2).expand(num_rows, self.config.horizon, -1)
+        # The mean is carried over, the deviation is not: a plan must be able to change its mind.
         return self._warm_mean.shifted(middle), self._initial_std.expand_as(middle)
 
     def _scaled(self, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -203,11 +207,13 @@ class CEM(_GaussianPlanner[CEMConfig]):
         for _ in range(config.num_iterations):
             fill_normal(candidates, generator)[:, 0] = 0.0  # the mean itself is a candidate
             self._scaled(candidates, mean, std)
+            # Of one iteration alone; the best of all iterations is kept beside it.
             top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
             elites = take_candidates(candidates, top.indices)
             best, best_values = better_plans(best, best_values, elites[:, 0], top.values[:, 0])
             mean, std = self._fitted(elites, mean, std)
         if config.has_warm_start:
+            # The mean and not the best candidate: it is the less noisy place to go on from.
             self._warm_mean.keep(mean)
         num_candidates = config.num_iterations * config.num_samples
         return Plan(best, best_values, num_rows * num_candidates * config.horizon)
@@ -225,6 +231,7 @@ class ICEM(_GaussianPlanner[ICEMConfig]):
     def _prepare(self, actions: spaces.Box) -> None:
         super()._prepare(actions)
         config = self.config
+        # Applied to all steps at once by a matrix product.
         self._mixing = colored_mixing(config.horizon, config.noise_exponent).to(self._device)
         # A buffer for each iteration: their numbers of samples differ.
         self._noise = [Buffer(self._device) for _ in range(config.num_iterations)]
@@ -243,12 +250,14 @@ class ICEM(_GaussianPlanner[ICEMConfig]):
         for iteration, num_fresh in enumerate(config.sample_counts):
             fresh = self._draw(self._noise[iteration], num_fresh, mean, std, generator)
             is_last = iteration == config.num_iterations - 1
+            # The mean itself is judged in the last iteration only (iCEM).
             candidates = torch.cat([fresh, kept, mean[:, None]] if is_last else [fresh, kept], 1)
             num_candidates += candidates.shape[1]
             top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
             elites = take_candidates(candidates, top.indices)
             best, best_values = better_plans(best, best_values, elites[:, 0], top.values[:, 0])
             mean, std = self._fitted(elites, mean, std)
+            # The best ones compete again in the next iteration.
             kept = elites[:, : config.num_kept]
         if config.has_warm_start:
             self._warm_mean.keep(mean)
@@ -286,9 +295,11 @@ class CategoricalCEM(ModelPlanner[CategoricalCEMConfig]):
         config = self.config
         num_rows = len(state.observations)
         num_candidates = 0
+        # Uniform and carried probabilities mixed, so that no action is ever excluded.
         probabilities = self._start(num_rows)
         # Within this class actions count from 0, whatever the space's first one is.
         kept = self._warm_elites.shifted(self._draw(probabilities, 0, config.num_elites, generator))
+        # Worth minus infinity until it has been scored.
         best = kept[:, 0]
         best_values = torch.full((num_rows,), -torch.inf, device=self._device)
         for iteration in range(config.num_iterations):
@@ -325,14 +336,17 @@ class CategoricalCEM(ModelPlanner[CategoricalCEMConfig]):
         bounds = probabilities.cumsum(2)[:, None, :, :-1]  # [B, 1, H, n - 1]
         actions = (uniform.unsqueeze(3) >= bounds).sum(3)
         repeat_draws = fill_uniform(self._repeats.of_shape(*shape), generator)
+        # Repeating is halved with each iteration: long actions first, fine corrections later.
         is_repeat = repeat_draws < self.config.repeat_probability / 2**iteration
         # A step that repeats looks up the last step that does not.
         steps = torch.arange(self.config.horizon, device=self._device)
+        # The largest step so far that does not repeat; step 0 repeats nothing.
         return actions.gather(2, torch.where(is_repeat, 0, steps).cummax(2).values)
 
     def _fitted(self, elites: Tensor, probabilities: Tensor) -> Tensor:
         shares = torch.nn.functional.one_hot(elites, self._num_actions).float().mean(1)
         fitted = shares.lerp(probabilities, self.config.momentum)
+        # A probability of 0 would never come back.
         fitted.clamp_min_(self.config.smallest_probability)
         return fitted / fitted.sum(2, keepdim=True)
 

@@ -30,7 +30,9 @@ def pendulum(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Ten
     """
     cosine, sine, velocity = observations.unbind(1)
     angle, torque = torch.atan2(sine, cosine), actions[:, 0].clamp(-2.0, 2.0)
+    # The reward is of the state and torque before the step, as in Gymnasium.
     rewards = -(angle**2 + 0.1 * velocity**2 + 0.001 * torque**2)
+    # Semi-implicit Euler: the new speed moves the angle.
     velocity = (velocity + (15.0 * sine + 3.0 * torque) * 0.05).clamp(-8.0, 8.0)
     angle = angle + velocity * 0.05
     return torch.stack([angle.cos(), angle.sin(), velocity], 1), rewards, torch.zeros_like(rewards)
@@ -44,11 +46,14 @@ def cart_pole(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Te
     position, velocity, angle, turn = observations.unbind(1)
     force = torch.where(actions == 1, 10.0, -10.0).to(observations.dtype)
     cosine, sine = angle.cos(), angle.sin()
+    # The names of Barto, Sutton and Anderson 1983: masses 1 and 0.1, half a pole of 0.5.
     pushed = (force + 0.05 * turn**2 * sine) / 1.1
     turn_rate = (9.8 * sine - cosine * pushed) / (0.5 * (4.0 / 3.0 - 0.1 * cosine**2 / 1.1))
     acceleration = pushed - 0.05 * turn_rate * cosine / 1.1
+    # Explicit Euler: positions move by the speeds before the step.
     position, velocity = position + 0.02 * velocity, velocity + 0.02 * acceleration
     angle, turn = angle + 0.02 * turn, turn + 0.02 * turn_rate
+    # Twelve degrees, written as Gymnasium rounds them.
     terminations = (position.abs() > 2.4) | (angle.abs() > 12 * 2 * math.pi / 360)
     after = torch.stack([position, velocity, angle, turn], 1)
     return after, torch.ones_like(position), terminations.to(observations.dtype)
@@ -64,6 +69,7 @@ def acrobot(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tens
         [torch.atan2(sine1, cosine1), torch.atan2(sine2, cosine2), velocity1, velocity2], 1
     )
     torque = actions.to(observations.dtype) - 1.0
+    # Runge and Kutta's fourth order, one step of 0.2 s.
     k1 = acrobot_derivative(start, torque)
     k2 = acrobot_derivative(start + 0.1 * k1, torque)
     k3 = acrobot_derivative(start + 0.1 * k2, torque)
@@ -73,6 +79,7 @@ def acrobot(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tens
     )
     velocity1 = velocity1.clamp(-4 * math.pi, 4 * math.pi)
     velocity2 = velocity2.clamp(-9 * math.pi, 9 * math.pi)
+    # The tip is one link's length above the pivot.
     is_up = -angle1.cos() - (angle1 + angle2).cos() > 1.0
     after = torch.stack(
         [angle1.cos(), angle1.sin(), angle2.cos(), angle2.sin(), velocity1, velocity2], 1
@@ -121,6 +128,7 @@ def _roll_downhill(observations: Tensor, push: Tensor, goal: float) -> tuple[Ten
     position, velocity = observations.unbind(1)
     velocity = (velocity + push - 0.0025 * (3 * position).cos()).clamp(-0.07, 0.07)
     position = (position + velocity).clamp(-1.2, 0.6)
+    # The wall on the left stops the car and does not throw it back.
     velocity = torch.where((position <= -1.2) & (velocity < 0), 0.0, velocity)
     is_goal = (position >= goal) & (velocity >= 0.0)
     return torch.stack([position, velocity], 1), is_goal.to(position.dtype)

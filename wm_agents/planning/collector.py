@@ -54,6 +54,8 @@ class Collector:
         """
         self._agent_state = None
         resume = getattr(agent, "resume", None)
+        # An episode that is under way was acted in by somebody else so far: the agent is shown all
+        # of it.
         if self._current and resume is not None:
             actions = [step[1] for step in self._episodes[-1]]
             self._agent_state = resume(
@@ -71,6 +73,7 @@ class Collector:
         Raises:
             ConfigError: Nothing was collected.
         """
+        # Stacking needs at least one episode.
         if not self._episodes:
             raise ConfigError("nothing was collected yet: collect at least one step")
         episodes = zip(self._episodes, self._last_rows, strict=True)
@@ -115,6 +118,7 @@ class Collector:
         self._env.action_space.np_random.bit_generator.state = state["action_space"]
 
     def _hash(self) -> str:
+        # Observations, rewards and ends of the whole run, which a resumed one has to give again.
         digest = sha256()
         for steps, last in zip(self._episodes, self._last_rows, strict=True):
             for observation, _, *outcome in steps:
@@ -125,6 +129,7 @@ class Collector:
     def _begin(self) -> None:
         observation, _ = self._env.reset(seed=self._seed)
         self._seed = None  # later resets draw on the environment's own generator
+        # An agent's memory ends with the episode.
         self._agent_state = None
         self._current = [deepcopy(observation)]
         self._episodes.append([])
@@ -141,6 +146,7 @@ class Collector:
         after, reward, terminated, truncated, _ = self._env.step(action)
         outcome = (float(reward), terminated, truncated)
         self._episodes[-1].append((self._last_rows[-1], action, *outcome))
+        # One row ahead of the steps: the observation that the next action answers.
         self._last_rows[-1] = self._observations.encode_one(after)
         if terminated or truncated:
             self._current = []
@@ -201,6 +207,8 @@ class ActionRepeatAgent:
         if steps_left == 0:
             action = self._action_space.sample()
             # 1 - random() lies in (0, 1], which keeps the quotient finite.
+            # A heavy tail (P(k) ~ 1/k^2): mostly single steps, and now and then a long repetition,
+            # with no scale of its own.
             steps_left = min(int(1.0 / (1.0 - self._generator.random())), self._max_repeat)
         return action, (action, steps_left - 1)
 

@@ -59,6 +59,7 @@ class PlanningAgent:
                 f"{type(model).__name__} plans from environment states: pass env=, the environment "
                 "that is acted in"
             )
+        # A planner may be given without a model and gets the agent's.
         if isinstance(planner, ModelPlanner) and not planner.is_bound:
             planner = planner.bind(model)
         self.num_model_steps = 0
@@ -105,6 +106,7 @@ class PlanningAgent:
         observations, is_single = encoded_rows(observation, self._observation_space)
         fresh = self._fresh(len(observations), state, episode_start)
         model_state = self._model_state(torch.as_tensor(observations), fresh)
+        # All rows fresh is a reset without a mask, which also allows another number of rows.
         self._planner.reset(None if fresh.all() else fresh)
         plan = self._planner.plan(model_state, self._generator)
         self.num_model_steps += plan.num_model_steps
@@ -114,7 +116,10 @@ class PlanningAgent:
         actions = self._actions.decode(rows.cpu().numpy())
         # What is executed may be rounded to the space's type, and is what a memory has to be told.
         executed = torch.as_tensor(self._actions.encode(actions)).to(rows)
+        # What this step was, for a model with memory: it imagines it when the next observation is
+        # there.
         self._last = (model_state, executed)
+        # The count is the state: a row that hands back another number has been elsewhere meanwhile.
         self._counts = np.where(fresh, 0, self._counts) + 1
         if is_single:
             actions = self._actions.decode_one(rows[0].cpu().numpy())
@@ -135,9 +140,11 @@ class PlanningAgent:
         rows = torch.as_tensor(encoded)
         device = self._model.start(rows[:1]).observations.device
         taken = torch.as_tensor(self._actions.encode(actions), device=device)
+        # Plans of another episode are of no use here.
         self._planner.reset()
         self._counts = np.zeros(1, np.int64)
         self._last = None
+        # Each action is told with the observation that it answered, as `predict` does.
         for row, action in zip(rows, taken, strict=True):
             state = self._model_state(row[None], self._counts == 0)
             self._last = (state, action[None])
@@ -150,6 +157,7 @@ class PlanningAgent:
         """Rows [B] for which nothing may be carried over."""
         if state is None or num_rows != len(self._counts):
             self._counts = np.zeros(num_rows, np.int64)
+            # Another count than ours: another episode, or a copy of the agent acted in between.
             return np.ones(num_rows, np.bool_)
         is_other = np.asarray(state) != self._counts
         if episode_start is None:
@@ -162,6 +170,7 @@ class PlanningAgent:
 
         A model with memory is stepped through the action that was executed.
         """
+        # The oracle needs no memory: the state holds everything.
         if self._starts_from_states:
             states = self._true_states(len(observations))
             return self._model.start(observations, self._model.hidden_of(states))  # type: ignore[attr-defined]
@@ -169,10 +178,13 @@ class PlanningAgent:
         has_memory = bool(initial.hidden) and getattr(self._model, "has_memory", True)
         if self._last is None or fresh.all() or not has_memory:
             return initial
+        # The memory after the last executed action; the observation that followed replaces the
+        # imagined one.
         remembered, _ = self._model.step(*self._last)
         resumed = self._model.start(observations, remembered.hidden)
         is_fresh = torch.as_tensor(fresh, device=initial.observations.device)
         hidden = tuple(
+            # Rows that began anew take the empty memory.
             torch.where(is_fresh.view(-1, *[1] * (new.dim() - 1)), new, old)
             for new, old in zip(initial.hidden, resumed.hidden, strict=True)
         )
@@ -202,4 +214,5 @@ class PlanningAgent:
         low = torch.as_tensor(space.low).to(rows)
         high = torch.as_tensor(space.high).to(rows)
         noise = torch.randn(rows.shape, generator=self._generator).to(rows.device)
+        # Half of the range times a standard normal, cut off at the bounds.
         return (rows + self._exploration * (high - low) / 2 * noise).clamp(low, high)

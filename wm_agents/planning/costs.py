@@ -42,6 +42,7 @@ class PlanningCosts:
 
         None for models without.
         """
+        # An iterator without entries for models that are no torch modules.
         return self.model.parameters() if isinstance(self.model, nn.Module) else iter(())
 
     def get_cost(self, info_dict: Mapping[str, Any], action_candidates: Tensor) -> Tensor:
@@ -66,6 +67,7 @@ class PlanningCosts:
         actions = self._actions(action_candidates.flatten(0, 1))
         hidden = sorted(
             (name for name in info_dict if name.startswith("hidden_")),
+            # By number and not by name: hidden_10 comes after hidden_9.
             key=lambda name: int(name[7:]),
         )
         memory = tuple(torch.as_tensor(info_dict[name]).flatten(0, 1) for name in hidden)
@@ -73,6 +75,7 @@ class PlanningCosts:
             torch.as_tensor(info_dict[self.key]).to(torch.float32).flatten(0, 1).flatten(1)
         )
         rollout = self.model.rollout(ModelState(observations, memory), actions)
+        # Solvers minimize.
         return -self.objective(rollout, actions).view(num_rows, num_candidates)
 
     criterion = get_cost
@@ -88,6 +91,7 @@ class PlanningCosts:
             )
         if isinstance(space, spaces.Discrete):
             return candidates.argmax(-1) + int(space.start)
+        # Solvers know of no bounds.
         low = torch.as_tensor(space.low, dtype=candidates.dtype, device=candidates.device)
         high = torch.as_tensor(space.high, dtype=candidates.dtype, device=candidates.device)
         return candidates.clamp(low, high)

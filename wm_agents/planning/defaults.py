@@ -83,9 +83,11 @@ def reward_to_reach(trajectories: Trajectories) -> float | None:
     still come, unless episodes are ended by what happens in them: then the end is what matters, and
     the return has to tell.
     """
+    # The median: most steps reach nothing.
     typical = float(np.median(trajectories.rewards))
     best = float(trajectories.rewards.max())
     if best > typical:
+        # Half-way between, so that noise on either side does not matter.
         return (typical + best) / 2
     # What a goal would be worth is not known yet: half of the present size away, whatever the unit.
     if trajectories.terminations.any():
@@ -100,6 +102,7 @@ def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> Pla
     """
     if not ActionCodec(action_space).is_discrete:
         return "icem"
+    # Search needs exact states to come back to, and a goal to look for.
     if trajectories.is_lattice and reward_to_reach(trajectories) is not None:
         return "breadth_first"
     return "categorical_cem"
@@ -142,6 +145,7 @@ def fit_model(
         name = "token"
     elif name == "auto":
         name = "deterministic"
+        # Smaller than the default: small tasks, one core.
         config = DeterministicConfig(dynamics_widths=(128, 128), reward_widths=(64, 64))
         options = FitConfig(
             num_updates=num_updates, evaluate_every=min(500, num_updates), seed=seed
@@ -152,6 +156,7 @@ def fit_model(
         return model
     model.to(target)
     model.fit(trajectories, options, progress=progress)
+    # Planning moves single states, for which a GPU is slower.
     return model.to("cpu")
 
 
@@ -184,6 +189,7 @@ def make_planner(
     if name not in get_args(PlannerName):
         raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
     novelty = None
+    # Where any reward was met, it is followed; novelty is for a world without any.
     if is_exploring and not has_signal(trajectories):
         novelty = NoveltyReward(trajectories)
     is_discrete = ActionCodec(model.action_space).is_discrete
@@ -192,6 +198,7 @@ def make_planner(
     objective = DiscountedReturn(terminal_value=value, reward_function=novelty)
     goal = reward_to_reach(trajectories)
     goal_value = math.inf if goal is None else goal
+    # Exploring plans are made in every round, acting ones once.
     effort = 1 if is_exploring else 2
     match name:
         case "random_shooting":
@@ -215,6 +222,7 @@ def make_planner(
         case "best_first":
             # A step costs a hundredth of what the best reward is above the typical one, in whatever
             # unit.
+            # Between the best and the typical reward, in whatever unit rewards come.
             spread = float(trajectories.rewards.max() - np.median(trajectories.rewards))
             best_first = BestFirstSearchConfig(
                 goal_value=goal_value, step_price=0.01 * spread or 0.01

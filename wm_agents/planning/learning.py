@@ -62,8 +62,10 @@ class LearningConfig:
         """Real steps at random and in each round; they sum to `max_real_steps`."""
         if self.num_rounds == 0:
             return (self.max_real_steps,)
+        # At least one random step: no model can be fitted to nothing.
         first = max(1, round(self.random_share * self.max_real_steps))
         each, rest = divmod(self.max_real_steps - first, self.num_rounds)
+        # The last round takes what division leaves over.
         return (first, *[each] * (self.num_rounds - 1), each + rest)
 
 
@@ -115,6 +117,7 @@ def learn_to_plan(
         CheckpointError: The checkpoints are of another run, or the environment does not repeat
             itself.
     """
+    # Before the first real step, which may cost something.
     planned_actions(env.action_space, "learn_to_plan")
     fit_model = fit_model or _default_fit(env, seed)
     make_planner = make_planner or _default_planner(planner, seed)
@@ -128,6 +131,7 @@ def learn_to_plan(
         checkpoint_every=1,
     ).train()
     trajectories = run.collector.trajectories()
+    # Fitted again to everything, the last round's steps included.
     model = fit_model(trajectories, len(config.schedule) - 1)
     acting = make_planner(model, trajectories, False)
     return Learned(model, acting, trajectories, run.collector.num_steps, run.rounds)
@@ -179,6 +183,7 @@ class _PlanningRun:
         if update == 0:
             self._collect_at_random(num_steps)
             return {}
+        # Every round has its number all the same, so that seeds do not shift.
         if num_steps == 0:  # a budget that is smaller than the number of rounds
             return {}
         figures = self._explore(update - 1, num_steps)
@@ -212,9 +217,11 @@ class _PlanningRun:
 
     def _collect_at_random(self, num_steps: int) -> None:
         """Half of the steps with independent actions, half with repeated ones."""
+        # Independent actions show the effects of single ones, repeated ones get somewhere.
         num_independent = (num_steps + 1) // 2
         self.collector.collect(num_independent)
         max_repeat = self._config.max_repeat
+        # In worlds of tokens a repeated action often just undoes itself or stays.
         if self.collector.trajectories().is_lattice:
             max_repeat = 1
         agent = ActionRepeatAgent(self._env.action_space, max_repeat, self._seed)
@@ -226,7 +233,11 @@ class _PlanningRun:
         model = self._fit_model(trajectories, number)
         planner = self._make_planner(model, trajectories, True)
         agent = PlanningAgent(
-            model, planner, exploration=self._config.exploration, seed=self._seed + number
+            # Another seed in each round: the same noise would explore the same way again.
+            model,
+            planner,
+            exploration=self._config.exploration,
+            seed=self._seed + number,
         )
         self.collector.collect(num_steps, agent)
         trajectories = self.collector.trajectories()

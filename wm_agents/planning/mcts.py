@@ -78,11 +78,17 @@ class _Trees:
     """
 
     def __init__(
-        self, num_rows: int, num_nodes: int, num_actions: int, is_maximum: bool = False
+        # Arrays of all trees side by side: the model is called once for all of them.
+        self,
+        num_rows: int,
+        num_nodes: int,
+        num_actions: int,
+        is_maximum: bool = False,
     ) -> None:
         shape = (num_rows, num_nodes, num_actions)
         self.is_maximum = is_maximum
         self.rows = np.arange(num_rows)
+        # -1: the action was not imagined yet.
         self.children = np.full(shape, -1, np.int64)
         self.visits = np.zeros(shape, np.int64)
         self.value_sums = np.zeros(shape)
@@ -99,12 +105,15 @@ class _Trees:
         Q scaled to [0, 1] by the tree's extremes, 0 where unvisited, plus the bonus.
         """
         visits = self.visits[self.rows, nodes]
+        # At least 1: an action without a visit has a value of 0 and is kept apart below.
         values = self.value_sums[self.rows, nodes] / np.maximum(visits, 1)
         # Scaled by the extremes that the tree has met, so that one exploration constant serves rewards
         # of every unit (Schrittwieser et al. 2020, eq. 5). Equal values have no spread to divide by.
         spread = np.where(self.highest > self.lowest, self.highest - self.lowest, 1.0)[:, None]
         lowest = np.where(np.isfinite(self.lowest), self.lowest, 0.0)[:, None]
+        # Actions without a visit count as the worst so far, so that priors decide among them.
         scaled = np.where(visits > 0, (values - lowest) / spread, 0.0)
+        # At least 1, so that priors also count before the first visit.
         root_visits = np.sqrt(np.maximum(visits.sum(1, keepdims=True), 1))
         return scaled + exploration * self.priors[self.rows, nodes] * root_visits / (1 + visits)
 
@@ -118,6 +127,7 @@ class _Trees:
             path.append((nodes, actions, walking))
             children = self.children[self.rows, nodes, actions]
             walking = walking & (children >= 0)
+            # Rows that have arrived wait where they are.
             nodes = np.where(walking, children, nodes)
         return path
 
@@ -126,15 +136,18 @@ class _Trees:
 
         The discounted return, or that of the best step.
         """
+        # A sum of steps, or the best of them.
         combine = np.maximum if self.is_maximum else np.add
         returns = leaf_values.copy()
         # From the leaf up. Rows whose walk ended before this edge wait until it is theirs.
         for nodes, actions, walking in reversed(path):
             edge = (self.rows, nodes, actions)
+            # What follows counts as far as the episode is likely to go on.
             follow = gamma * self.continues[edge] * returns
             returns = np.where(walking, combine(self.rewards[edge], follow), returns)
             self.value_sums[edge] += np.where(walking, returns, 0.0)
             self.visits[edge] += walking
+            # The extremes are of means, with which they are compared.
             means = self.value_sums[edge] / np.maximum(self.visits[edge], 1)
             self.lowest = np.where(walking, np.minimum(self.lowest, means), self.lowest)
             self.highest = np.where(walking, np.maximum(self.highest, means), self.highest)
@@ -148,6 +161,7 @@ class _NodeStates:
 
     def __init__(self, roots: ModelState, num_nodes: int) -> None:
         tensors = (roots.observations, *roots.hidden)
+        # Nodes first: a node of all trees is one contiguous block.
         self._buffers = [tensor.new_empty((num_nodes, *tensor.shape)) for tensor in tensors]
         self._rows = torch.arange(len(roots.observations), device=roots.observations.device)
         self.put(0, roots)
@@ -210,6 +224,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
     def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
         config = self.config
         num_rows = len(state.observations)
+        # Once for each plan: whether steps add up depends on the objective and not on the tree.
         require_sum_of_steps(
             self._step_objective, self._model, state, self._num_actions, self._first_action
         )
@@ -223,6 +238,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
             trees.backup(path, self._leaf_values(leaves, generator), self._gamma)
         steps_per_leaf = 1
         if self._value is None:
+            # A rollout from each leaf is what costs, not the node itself.
             steps_per_leaf += config.num_rollouts * config.rollout_horizon
         return self._decide(trees, num_rows * config.num_simulations * steps_per_leaf)
 
@@ -243,6 +259,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         return after
 
     def _last_edges(self, path: Walk) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        # The first edge serves rows that never walked any further.
         parents = path[0][0].copy()
         actions = path[0][1].copy()
         for nodes, edges, walking in path:
@@ -259,6 +276,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
             self._num_actions, shape, generator=generator, device=generator.device
         )
         actions = drawn.to(self._device) + self._first_action
+        # Random futures by the same objective, averaged over the rollouts.
         values = self.objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
         return values.view(-1, num_rollouts).mean(1).double().cpu().numpy()
 
@@ -273,6 +291,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         values = np.where(visits > 0, sums / np.maximum(visits, 1), -np.inf)
         # `lexsort` takes its last key first: visits decide, values break ties.
         best = np.lexsort((values, visits), axis=1)[:, -1]
+        # Columns are sorted along the actions, the best one last.
         actions = torch.as_tensor(best[:, None], device=self._device) + self._first_action
         best_values = values[trees.rows, best]
         return Plan(

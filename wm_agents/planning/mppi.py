@@ -90,7 +90,9 @@ class MPPI(ModelPlanner[MPPIConfig]):
         for _ in range(config.num_iterations):
             candidates = self._perturb(plans, generator)
             weights = self._weights(self._scorer.values(state, candidates))
+            # The mean of candidates within the bounds lies within the bounds.
             plans = torch.einsum("bn,bnha->bha", weights, candidates)
+        # The plan is none of the candidates, and its value is not known yet.
         values = self._scorer.values(state, plans[:, None])[:, 0]
         if config.has_warm_start:
             self._warm_plans.keep(plans)
@@ -101,16 +103,19 @@ class MPPI(ModelPlanner[MPPIConfig]):
         """Candidates [B, N, H, A] around the plans; the first is the plan itself."""
         shape = (len(plans), self.config.num_samples, *plans.shape[1:])
         white = fill_normal(self._noise.of_shape(*shape), generator)
+        # The plan itself competes: no iteration has to be worse than it.
         white[:, 0] = 0.0
         noise = (self._mixing @ white).mul_(self._std)
         return noise.add_(plans[:, None]).clamp_(self._low, self._high)
 
     def _weights(self, values: Tensor) -> Tensor:
         """Softmax weights [B, N] of values [B, N]; uniform where no value is finite."""
+        # Where nothing is finite there is no best, and all gaps are to be equal.
         best = values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).min)
         gaps = (values - best).clamp_min(MIN_GAP)
         temperature: float | Tensor = self.config.temperature
         if self.config.is_temperature_relative:
+            # Impossible candidates have no part in the scale of the others.
             spread = gaps.masked_fill(gaps <= MIN_GAP, 0.0).std(1, correction=0, keepdim=True)
             # Without a spread all gaps are 0 and any temperature will do.
             temperature = temperature * torch.where(spread > 0.0, spread, 1.0)

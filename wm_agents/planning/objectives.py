@@ -39,6 +39,7 @@ def survival(terminations: Tensor) -> Tensor:
         dtype=terminations.dtype,
         device=terminations.device,
     )
+    # One more than steps: it begins alive.
     torch.cumprod(1.0 - terminations, 1, out=alive[:, 1:])
     return alive
 
@@ -82,10 +83,12 @@ class DiscountedReturn:
         discounts = self.gamma ** torch.arange(
             horizon + 1, dtype=rewards.dtype, device=rewards.device
         )
+        # What a step is worth: it must be reached alive, and later is worth less.
         weights = survival(rollout.terminations.to(rewards.dtype)).mul_(discounts)
         values = torch.einsum("bh,bh->b", weights[:, :horizon], rewards)
         if self.terminal_value is None:
             return values
+        # The rest of the future counts only as far as the episode got there.
         return values.addcmul_(
             weights[:, -1], self.terminal_value(rollout.observations[:, -1]).to(values.dtype)
         )
@@ -102,6 +105,7 @@ class DiscountedReturn:
                 f"disagreement_penalty={self.disagreement_penalty} needs a model that reports "
                 "disagreement: use an ensemble, or set the penalty to 0"
             )
+        # In units of the reward: what the members do not agree upon is not to be relied upon.
         return rewards - self.disagreement_penalty * rollout.disagreement
 
 
@@ -133,9 +137,11 @@ class GoalReached:
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         """The value [B] in [0, 1] of imagined futures."""
         num_rows, horizon = actions.shape[:2]
+        # The start itself is no achievement.
         reached = self.goal_test(rollout.observations[:, 1:].flatten(0, 1)).view(num_rows, horizon)
         discounts = self.gamma ** torch.arange(horizon, device=reached.device)
         weights = survival(rollout.terminations)[:, :horizon] * discounts
+        # The best moment counts once; reaching the goal twice is not better.
         return torch.where(reached, weights, 0.0).amax(1)
 
 
@@ -145,6 +151,7 @@ def discount_of(objective: Objective, default: float) -> float:
     Objectives of users that were written for earlier versions call it `discount`.
     """
     gamma = getattr(objective, "gamma", None)
+    # Objectives of the first release say `discount`.
     return float(getattr(objective, "discount", default) if gamma is None else gamma)
 
 
@@ -155,6 +162,7 @@ def of_single_steps(objective: Objective) -> Objective:
     every step of a path.
     """
     if isinstance(objective, DiscountedReturn):
+        # A search adds the terminal value itself, once and at the leaf.
         return replace(objective, terminal_value=None)
     return objective
 
@@ -194,8 +202,10 @@ def require_sum_of_steps(
         ConfigError: The steps do not add up.
     """
     if hasattr(objective, "is_maximum"):
+        # Who says which of the two it is is believed.
         return
     num_rows = len(start.observations)
+    # Pairs of different actions from every start, which is enough to tell a sum from most others.
     numbers = torch.arange(num_actions, device=start.observations.device).repeat(num_rows)
     actions = torch.stack([numbers, (numbers + 1) % num_actions], 1) + first_action  # [B * n, 2]
     whole = model.rollout(start.repeat(num_actions), actions)
@@ -211,7 +221,9 @@ def require_sum_of_steps(
         parts.append(objective(part, actions[:, step : step + 1]).float())
     value = objective(whole, actions).float()
     gamma = discount_of(objective, 1.0)
+    # Relative to the values themselves, and above 0 for values that are all 0.
     tolerance = 1e-4 * torch.stack([*parts, value]).abs().amax(0) + torch.finfo(torch.float32).tiny
+    # Either with the probability that the episode lasts, or without.
     for survives in (torch.ones_like(value), 1.0 - whole.terminations[:, 0].float()):
         if bool(((parts[0] + gamma * survives * parts[1] - value).abs() <= tolerance).all()):
             return

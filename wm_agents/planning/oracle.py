@@ -53,6 +53,7 @@ class OracleModel:
         Raises:
             ConfigError: A single state, or a batch of another shape.
         """
+        # Contiguous, since the rows are read as bytes below.
         rows = np.ascontiguousarray(states)
         if rows.ndim != 1:
             raise ConfigError(
@@ -88,6 +89,7 @@ class OracleModel:
             ConfigError: The function does not give states back.
         """
         rows = self._rows(state)
+        # A horizon of one.
         sequences = _as_array(actions)[:, None]  # [B, 1, ...]
         try:
             observations, rewards, terminations, states = self._function(
@@ -146,6 +148,7 @@ class OracleModel:
             raise ConfigError(
                 "the oracle was given no states: build `hidden` with hidden_of(env.clone_state())"
             )
+        # Checked once more: a state may come from anywhere.
         (as_bytes,) = self.start(state.observations, state.hidden).hidden
         return as_bytes.contiguous().numpy().view(self._state_dtype).reshape(len(as_bytes))
 
@@ -153,6 +156,7 @@ class OracleModel:
 def _as_bytes(rows: NDArray[Any]) -> Tensor:
     """Structured rows [B] as a tensor [B, size], which a model state can carry."""
     return torch.from_numpy(
+        # A copy: the environment goes on in its own rows.
         np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), rows.dtype.itemsize).copy()
     )
 

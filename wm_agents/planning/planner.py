@@ -65,6 +65,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
         config: ConfigT | None = None,
         **settings: Any,
     ) -> None:
+        # `CEM(CEMConfig(...))` is as good as `CEM(config=CEMConfig(...))`.
         if isinstance(model, self.config_class):
             config = model
             model = None
@@ -81,6 +82,8 @@ class ModelPlanner(ABC, Generic[ConfigT]):
         Raises:
             SpaceError: The model has actions that this planner does not serve.
         """
+        # A shallow copy: settings are shared, everything that depends on the model is made anew by
+        # `_attach`.
         bound = copy.copy(self)
         bound._attach(model)
         return bound
@@ -96,6 +99,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
                 f"this {type(self).__name__} has no model: give it to "
                 "PlanningAgent(model, planner), or call planner.bind(model)"
             )
+        # Planning needs no gradients, which a model in training would otherwise keep.
         with torch.no_grad():
             return self._plan(to_device(state, self._device), generator)
 
@@ -119,6 +123,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
     @classmethod
     def _configured(cls, config: ConfigT | None, settings: dict[str, Any]) -> ConfigT:
         known = [field.name for field in fields(cls.config_class)]
+        # Names of the first release pass, and warn where they are taken.
         earlier = getattr(cls.config_class, "earlier_names", {})
         unknown = [name for name in settings if name not in known and name not in earlier]
         if unknown:
@@ -133,6 +138,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
         return replace(config, **settings) if settings else config
 
     def _attach(self, model: WorldModel) -> None:
+        # A common mistake is a space or an id in the first place.
         if not hasattr(model, "action_space"):
             raise ConfigError(
                 f"{type(self).__name__} takes a world model or a {self.config_class.__name__} "
@@ -143,6 +149,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
         self._device = planning_device(model, self.config.device)  # type: ignore[attr-defined]
         self._model = model
         self.is_bound = True
+        # Last: it uses all that was set above.
         self._prepare(actions)
 
 
@@ -170,6 +177,7 @@ def planned_actions(
         raise SpaceError(
             f"{planner} plans for Discrete actions, not for {space}: use {CONTINUOUS_PLANNERS}"
         )
+    # Uniform draws and Gaussians of half the range need a range.
     if isinstance(rows, spaces.Box) and not np.isfinite([rows.low, rows.high]).all():
         raise SpaceError(
             f"{planner} draws actions between finite bounds, {space} has none: use RescaleAction"

@@ -88,9 +88,13 @@ def risk_features(margins: ArrayLike, scale: float) -> Floats:
     horizon = values.shape[2]
     lowest = values.min(axis=2)  # of each future [B, S]
     has_crossed = values < 0
+    # A future that stays within is as good as one that leaves at its very end.
     first = np.where(has_crossed.any(axis=2), has_crossed.argmax(axis=2), horizon) / horizon
+    # Share of futures that leave, how far they get on average, how far the worst gets, when, and
+    # the worst step on average.
     columns = [
         (lowest < 0).mean(axis=1),
+        # Squashed by tanh: a margin of ten times the scale is not ten times as safe.
         np.tanh(lowest / scale).mean(axis=1),
         np.tanh(lowest.min(axis=1) / scale),
         first.mean(axis=1),
@@ -150,6 +154,7 @@ class RiskCalibrator:
         mean = values.mean(axis=0)
         std = values.std(axis=0)
         # A constant tells nothing in any unit.
+        # Its weight would be decided by the last digit.
         std = np.where(std > _ROUNDING * np.abs(values).max(axis=0), std, 1.0)
         inputs = np.column_stack([(values - mean) / std, np.ones(len(values))])
         penalty = np.array([*np.full(values.shape[1], ridge), 0.0])  # the bias is free
@@ -199,12 +204,14 @@ def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: i
         raise ConfigError(
             f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}"
         )
+    # Equal probabilities in two bins would make the error depend on the order of the rows.
     # Rows of one probability share their frequency, so that bins may part them anywhere.
     _, tie = np.unique(predicted, return_inverse=True)
     happened = (np.bincount(tie, happened) / np.bincount(tie))[tie]
     order = np.argsort(predicted, kind="stable")
     gaps = [
         abs(predicted[part].mean() - happened[part].mean()) * len(part)
+        # Bins of equal counts, so that none is empty.
         for part in np.array_split(order, min(num_bins, len(order)))
     ]
     return float(np.sum(gaps) / len(order))
@@ -239,11 +246,13 @@ class Shield:
         values = np.asarray(risk, np.float64)
         if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
             raise ConfigError(f"expected a risk from 0 to 1 for each row, got {values}")
+        # Another number of rows is another batch.
         if len(self._remaining) != len(values):
             self._remaining = np.zeros(len(values), np.int64)
         # Only decisions of low risk count towards the release.
         is_counted = (self._remaining > 0) & (values < self.release)
         self._remaining = np.where(is_counted, self._remaining - 1, self._remaining)
+        # Last, so that a high risk starts the hold anew in any case.
         self._remaining = np.where(values >= self.threshold, self.hold, self._remaining)
         return self._remaining > 0
 
@@ -275,10 +284,12 @@ def _logistic_regression(inputs: Floats, happened: NDArray[np.bool_], penalty: F
     what = "the logistic regression of RiskCalibrator"
     share = happened.mean()
     start = np.zeros((1, inputs.shape[1]))
+    # Where all weights are 0 the bias is the logit of the share.
     start[0, -1] = np.log(share / (1 - share))
     if penalty.any():
         return minimize_convex(problem, start, what)[0]
     # Without information along some direction its weight would be whatever the last step was.
+    # At the start, where a constant feature shows, and at the end, where perfect separation does.
     _require_information(problem(start)[2][0], happened, what)
     weights = minimize_convex(problem, start, what)
     _require_information(problem(weights)[2][0], happened, what)
@@ -295,4 +306,5 @@ def _require_information(curvature: Floats, happened: NDArray[np.bool_], what: s
 
 
 def _sigmoid(values: Floats) -> Floats:
+    # By tanh, which overflows nowhere.
     return 0.5 * (1.0 + np.tanh(0.5 * values))

@@ -77,9 +77,11 @@ class Scorer:
         actions = candidates.flatten(0, 1)
         with self._autocast():
             rollout = self._model.rollout(state.repeat(num_candidates), actions)
+        # Values are compared with each other: that needs full precision.
         if self._precision != "float32":
             rollout = rollout.map(Tensor.float)
         values = self._objective(rollout, actions).float()
+        # What is not a number is worth nothing, and never the best.
         return values.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf).view(
             num_rows, num_candidates
         )
@@ -98,7 +100,9 @@ def take_candidates(candidates: Tensor, index: Tensor) -> Tensor:
 def better_plans(
     plans: Tensor, values: Tensor, new_plans: Tensor, new_values: Tensor
 ) -> tuple[Tensor, Tensor]:
+    # By row: index [B, 1] and [B, K] together address [B, K].
     """Row by row the plan [B, H, ...] of the higher value [B]; the old one where they are equal."""
+    # Strictly greater, so that equal values keep the plan that came first.
     is_better = (new_values > values).view(-1, *[1] * (plans.dim() - 1))
     return torch.where(is_better, new_plans, plans), torch.maximum(values, new_values)
 
@@ -123,10 +127,12 @@ class WarmStart:
         Args:
             initial: What a fresh row starts from, of the shape of the plans.
         """
+        # Another shape means other environments or another horizon.
         if self._plans is None or self._plans.shape != initial.shape:
             return initial
         length = initial.shape[self._axis]
         moved = self._plans.narrow(self._axis, 1, length - 1)
+        # The new last step is the initial one.
         plans = torch.cat([moved, initial.narrow(self._axis, length - 1, 1)], self._axis)
         if not bool(self._is_fresh.any()):
             return plans
@@ -161,6 +167,7 @@ def fill_normal(buffer: Tensor, generator: torch.Generator) -> Tensor:
 
     A CPU generator gives the same numbers on every device.
     """
+    # In place where the generator lives on the device.
     if generator.device == buffer.device:
         return buffer.normal_(generator=generator)
     return buffer.copy_(torch.randn(buffer.shape, generator=generator, device=generator.device))
@@ -195,13 +202,16 @@ def colored_mixing(horizon: int, exponent: float) -> Tensor:
     """
     cycles = np.arange(horizon // 2 + 1)
     has_sine = (cycles > 0) & (2 * cycles < horizon)
+    # The power of a frequency f is f^-exponent, its amplitude the root of that.
     amplitudes = (np.maximum(cycles, 1) / horizon) ** (-exponent / 2.0)
     amplitudes[~has_sine] *= math.sqrt(0.5)  # a wave that has no sine part carries half the power
     angles = 2.0 * math.pi * np.outer(np.arange(horizon), cycles) / horizon
     columns = [np.cos(angles) * amplitudes, (np.sin(angles) * amplitudes)[:, has_sine]]
     mixing = np.concatenate(columns, axis=1)
     return torch.as_tensor(
-        mixing / np.linalg.norm(mixing, axis=1, keepdims=True), dtype=torch.float32
+        # Each step has the variance 1 again, whatever the color.
+        mixing / np.linalg.norm(mixing, axis=1, keepdims=True),
+        dtype=torch.float32,
     )
 
 
@@ -213,5 +223,6 @@ def smooth_mixing(horizon: int, smoothing: float) -> Tensor:
     steps = np.arange(horizon)
     lags = steps[:, None] - steps[None, :]
     mixing = np.where(lags >= 0, float(smoothing) ** np.maximum(lags, 0), 0.0)
+    # Later draws enter with the rest of the variance; the first one carries its own in full.
     mixing[:, 1:] *= math.sqrt(1.0 - smoothing**2)
     return torch.as_tensor(mixing, dtype=torch.float32)

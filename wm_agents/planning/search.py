@@ -30,6 +30,7 @@ from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
 from wm_agents.training.config_checks import require_at_least, require_integers, require_positive
 
+# Sums of the same steps in another order differ by this.
 _ROUNDING = 1e-6  # totals that differ by a smaller share of their size are equal
 
 
@@ -124,6 +125,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
 
     def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
         """Shorter plans are padded with their last action."""
+        # A plan that was followed to here and came true needs no new search.
         keys = observation_keys(state.observations, self.config.resolution)
         paths = self._continued(keys)
         searched = [row for row, path in enumerate(paths) if path is None]
@@ -134,10 +136,12 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             goals = self._search(tree)
             num_model_steps = tree.num_model_steps
             without_goal = [index for index in range(len(searched)) if index not in goals]
+            # Without a goal within reach: to the best place that was found.
             wanderings = self._wander(tree, without_goal, generator)
             for index, row in enumerate(searched):
                 paths[row] = goals.get(index) or wanderings[index]
         complete = [path for path in paths if path is not None]
+        # Only now are all paths known, old and new.
         num_model_steps += self._follow(state, complete)
         return self._as_plan(complete, num_model_steps)
 
@@ -184,6 +188,8 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             search = tree.searches[node]
             if search not in goals:
                 actions = (*tree.path(node), edge % self._num_actions)
+                # By the difference of totals: for a maximum a step adds nothing unless it is the
+                # best so far.
                 gain = tree.total_after(node, float(edges.edge_values[edge])) - tree.totals[node]
                 values = (*tree.step_values(node), gain)
                 goals[search] = _FoundPath(actions, values, is_goal=True)
@@ -200,6 +206,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
     ) -> dict[int, _FoundPath]:
         """For each search the path to a node of the highest total value, drawn among equals."""
         best: dict[int, list[int]] = {search: [] for search in searches}
+        # The roots themselves are no destination.
         for node in range(tree.num_searches, len(tree)):
             rivals = best.get(tree.searches[node])
             if rivals is None:  # a search that has its goal
@@ -207,6 +214,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             if rivals:
                 total = tree.totals[node]
                 best_total = tree.totals[rivals[0]]
+                # Relative to the totals, which may be large.
                 rounding = _ROUNDING * max(abs(total), abs(best_total))
                 if total < best_total - rounding:
                     continue
@@ -231,6 +239,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
 
     def _continued(self, keys: list[bytes]) -> list[_FoundPath | None]:
         """The rest of each row's plan where its observation is the predicted one, else None."""
+        # Another number of rows is another set of environments.
         if len(self._followed) != len(keys):
             return [None] * len(keys)
         return [
@@ -239,6 +248,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
         ]
 
     def _follow(self, state: ModelState, paths: list[_FoundPath]) -> int:
+        # A single step leads to the goal and leaves nothing to follow.
         """Remember what each goal path expects after its first action.
 
         Returns the model steps that took.
@@ -260,7 +270,9 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
     def _as_plan(self, paths: list[_FoundPath], num_model_steps: int) -> Plan:
         horizon = max(len(path.actions) for path in paths)
         padded = [
-            path.actions + path.actions[-1:] * (horizon - len(path.actions)) for path in paths
+            # The last action again: a plan of one length for all rows.
+            path.actions + path.actions[-1:] * (horizon - len(path.actions))
+            for path in paths
         ]
         values = torch.tensor([path.value for path in paths], device=self._device)
         actions = torch.tensor(padded, device=self._device) + self._first_action
@@ -278,10 +290,12 @@ class BreadthFirstSearch(_ForwardSearch[SearchConfig]):
     def _search(self, tree: "_SearchTree") -> dict[int, _FoundPath]:
         goals: dict[int, _FoundPath] = {}
         nodes = list(range(tree.num_searches))
+        # A limit for all searches together, which share the model's calls.
         limit = self.config.max_nodes * tree.num_searches
         while nodes and len(tree) < limit:
             edges = tree.expand(nodes)
             goals.update(self._goals(tree, nodes, edges))
+            # A search that has its goal stops; the others go on at their depth.
             nodes = [node for node in self._open(tree, edges) if tree.searches[node] not in goals]
         return goals
 
@@ -328,6 +342,7 @@ class BestFirstSearch(_ForwardSearch[BestFirstSearchConfig]):
                     nodes += [heapq.heappop(queue)[1] for _ in range(num_popped)]
             if not nodes:
                 break
+            # One call of the model for the best nodes of all searches.
             edges = tree.expand(nodes)
             goals.update(self._goals(tree, nodes, edges))
             for priority, node in self._ranked(tree, self._open(tree, edges)):
@@ -346,6 +361,7 @@ class BestFirstSearch(_ForwardSearch[BestFirstSearchConfig]):
             estimates = self._estimate(tree.observations(nodes)).tolist()
         price = self.config.step_price
         return [
+            # Lowest first: price so far, less what was gained and what is still expected.
             (price * tree.depths[node] - tree.totals[node] - estimate, node)
             for node, estimate in zip(nodes, estimates, strict=True)
         ]
@@ -418,6 +434,7 @@ class _SearchTree:
         self.depths = [0] * num_rows
         self.totals = [0.0] * num_rows
         self._is_maximum = getattr(objective, "is_maximum", False)
+        # A root is a state that goes on.
         self._known = [{(key, False)} for key in observation_keys(roots.observations, resolution)]
         self.num_model_steps = 0
 
@@ -431,6 +448,7 @@ class _SearchTree:
         self.num_model_steps += len(actions)
         step = rollout_of_one_step(before, prediction)
         values = self._objective(step, actions[:, None])
+        # Exact models give 0 or 1; learned ones are taken by the more likely answer.
         is_end = prediction.terminations >= 0.5
         keys = observation_keys(after.observations, self._resolution)
         ends = is_end.tolist()
@@ -474,6 +492,7 @@ class _SearchTree:
         for edge, identity in enumerate(identities):
             node = nodes[edge // self._num_actions]
             search = self.searches[node]
+            # The first way to a state is kept: breadth-first it is the shortest one.
             if identity in self._known[search]:
                 continue
             self._known[search].add(identity)
@@ -505,6 +524,7 @@ class _SearchTree:
             )
             for chunk, orders in by_chunk.items()
         ]
+        # The usual case: nodes of one chunk, already in their order.
         if len(parts) == 1:
             return parts[0]
         order = torch.tensor(list(chain.from_iterable(by_chunk.values())), device=device)
@@ -512,5 +532,6 @@ class _SearchTree:
             torch.cat(tensors) for tensors in zip(*[part.hidden for part in parts], strict=True)
         )
         return ModelState(torch.cat([part.observations for part in parts]), hidden).select(
+            # Back into the order that was asked for.
             order.argsort()
         )

@@ -42,6 +42,7 @@ class RandomShooting(ModelPlanner[SamplingConfig]):
         shape = (num_rows, self.config.num_samples, self.config.horizon)
         if isinstance(self._actions, spaces.Discrete):
             uniform = fill_uniform(self._noise.of_shape(*shape), generator)
+            # A uniform number times n, rounded down, is a uniform action.
             return (uniform * int(self._actions.n)).long() + int(self._actions.start)
         uniform = fill_uniform(self._noise.of_shape(*shape, len(self._low)), generator)
         return torch.addcmul(self._low, uniform, self._high - self._low)

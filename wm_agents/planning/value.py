@@ -176,9 +176,9 @@ class ValueNetwork(nn.Module, Savable):
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Values [B] in measured units, not clipped: what the loss compares."""
-        inputs = torch.asinh(
-            (observations - self.mean) / self.std
-        )  # imagination goes far beyond the first data
+        # Near 0 asinh is the number itself, far out its logarithm: imagination goes far beyond the
+        # first data.
+        inputs = torch.asinh((observations - self.mean) / self.std)
         return self.layers(inputs).squeeze(-1)
 
     @torch.no_grad()
@@ -189,6 +189,7 @@ class ValueNetwork(nn.Module, Savable):
         multiple of the largest reward may be, and so is 0 where each step costs: values that begin
         too high come down only as fast as the target network does.
         """
+        # What a constant reward is worth for ever, ends included.
         self.return_mean.copy_(rewards.mean() / (1.0 - gamma * (1.0 - terminations.mean())))
         self._set_bounds(rewards, gamma, torch.zeros(()))
 
@@ -211,6 +212,8 @@ class ValueNetwork(nn.Module, Savable):
             std = torch.where(mean == 0.0, 1.0, mean.abs())
         output = self.layers[-1]
         assert isinstance(output, nn.Linear)
+        # Output weights change so that the network says the same in the new units (PopArt, van
+        # Hasselt et al. 2016).
         output.weight.mul_(self.return_std / std)
         output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
         self.return_mean.copy_(mean)
@@ -255,6 +258,7 @@ class _RepeatedActions:
         self._num_actions = num_actions
         # At most m repeats are 1 + 1/2 + ... + 1/m on average.
         means = torch.cumsum(1.0 / torch.arange(1, int(max_repeats.max()) + 1), 0)
+        # So that the share of random steps is `exploration`, however long they are repeated.
         self._start_probabilities = exploration / means[max_repeats - 1]
 
     def replace(self, actions: Tensor, generator: torch.Generator) -> Tensor:
@@ -263,6 +267,7 @@ class _RepeatedActions:
         drawn = torch.randint(self._num_actions, (len(actions),), generator=generator)
         begins = (self._steps_left == 0) & (draws[0] < self._start_probabilities)
         self._actions = torch.where(begins, drawn, self._actions)
+        # The heavy tail of `ActionRepeatAgent`.
         durations = (1.0 / (1.0 - draws[1])).floor().minimum(self._max_repeats)
         self._steps_left = torch.where(begins, durations, self._steps_left)
         is_repeating = self._steps_left > 0
@@ -333,6 +338,7 @@ class ValueIteration(Savable):
         """
         config = config or self._config
         if isinstance(trajectories, Trajectories):
+            # Starts of steps are where planners will ask.
             observations = torch.as_tensor(trajectories.start_observations)
         else:
             observations = trajectories
@@ -346,6 +352,7 @@ class ValueIteration(Savable):
             checkpoint_every=config.num_updates,
             progress=progress,
         ).train()
+        # The slow network: it is the mean of many updates.
         self.value = run.target.requires_grad_(False)
         return self.value
 
@@ -392,6 +399,7 @@ class _ValueRun:
         self._seed = seed
         self._actions = planned_actions(model.action_space, "ValueIteration")
         self._generator = torch.Generator().manual_seed(seed)
+        # Imagined once: a model does not change during the fit.
         self._data = self._imagine(observations)
         self._value = self._network()
         self.target = self._network()
@@ -409,6 +417,7 @@ class _ValueRun:
             self._measure()
         loss = self._descend(position)
         is_last_round = number == config.num_rounds - 1
+        # What is imagined after the last round would teach nothing any more.
         if position == config.num_updates - 1 and not is_last_round:
             self._data = self._data + self._imagine(self._branch())
         return {"loss": loss}
@@ -487,6 +496,8 @@ class _ValueRun:
         data = self._data
         follow = self.target(data.after[rows].flatten(0, 1)).view(len(rows), -1)  # [B, n]
         returns = data.rewards[rows] + config.gamma * (1.0 - data.terminations[rows]) * follow
+        # Partly the mean: a value that relies on the best action at every step is too hopeful of a
+        # policy that slips.
         return returns.amax(1).lerp(returns.mean(1), config.action_noise)
 
     # --- imagining
@@ -497,6 +508,7 @@ class _ValueRun:
         num_rows = len(observations)
         num_choices = self._num_choices
         actions = self._choices(num_rows).flatten(0, 1).unsqueeze(1)  # [S * n, 1, ...]
+        # Every action of every state as one batch.
         state = self._model.start(observations).repeat(num_choices)
         rollout = self._model.rollout(state, actions)
         rewards = rollout.rewards
@@ -536,6 +548,7 @@ class _ValueRun:
         rows = torch.randint(len(starts), (config.num_branches,), generator=generator)
         current = starts[rows]
         visited = []
+        # Every other branch repeats single actions, the rest long ones.
         max_repeats = torch.where(torch.arange(len(rows)) % 2 == 0, config.max_repeat, 1)
         random = _RepeatedActions(max_repeats, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
@@ -544,7 +557,9 @@ class _ValueRun:
             scores = options.rewards + config.gamma * (1.0 - options.terminations) * follow
             actions = random.replace(scores.argmax(1), generator)
             each = torch.arange(len(actions))
+            # More likely over than not.
             ended = options.terminations[each, actions] > 0.5
+            # Ended branches begin somewhere else, so that each step has as many states.
             restarts = starts[torch.randint(len(starts), (len(actions),), generator=generator)]
             current = torch.where(ended[:, None], restarts, options.after[each, actions])
             visited.append(current)

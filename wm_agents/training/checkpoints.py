@@ -391,6 +391,7 @@ def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) ->
         raise CheckpointError(
             f"cannot store this as tensors and JSON: {error}; pack_state stores more types"
         ) from error
+    # The digest is of the file with zeros in its place, since a file cannot hold its own hash.
     start, end = _find_digest(data)
     digest = hashlib.sha256(data).hexdigest().encode()
     return data[:start] + digest + data[end:]

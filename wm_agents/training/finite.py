@@ -47,6 +47,7 @@ def clip_gradient(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     norm = nn.utils.get_total_norm(
         [parameter.grad for parameter in with_gradient if parameter.grad is not None]
     )
+    # Clipping by an infinite norm would turn every gradient into zeros or NaN.
     if bool(norm.isfinite()):
         nn.utils.clip_grads_with_norm_(with_gradient, max_norm, norm)
     return norm
@@ -126,6 +127,7 @@ def stacked_gradient_step(
             f"gradient_norm of run {run} is {reported[run]} {place}: nothing was updated; scale "
             "the observations and rewards or lower learning_rate"
         )
+    # The small number keeps a gradient of exactly zero from being divided by zero.
     gradient.mul_((max_norm / (norms + 1e-6)).clamp_(max=1.0))
     descend(gradient)
     return reported

@@ -28,6 +28,8 @@ class Fitted:
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard the methods that this class defines."""
         super().__init_subclass__(**options)
+        # Only methods of the class itself: those that it inherits were guarded where they are
+        # defined.
         for name in cls.needs_fit:
             if callable(method := cls.__dict__.get(name)):
                 setattr(cls, name, _guarded(method))

@@ -1,10 +1,13 @@
-"""Newton's method with a line search for convex problems, many small ones at once.
+"""Newton's method with a line search for convex problems, and logistic regression by it.
+
+Many small problems are solved at once.
 
 Source: Boyd & Vandenberghe 2004, "Convex Optimization", algorithms 9.2 (backtracking) and 9.5
 (damped Newton).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +48,7 @@ def minimize_convex(problem: Problem, start: Floats, what: str, max_steps: int =
         slopes = np.einsum(
             "kd,kd->k", gradients, steps
         )  # negative: minus the squared Newton decrement
+        # The Newton decrement is free of units, where the length of a gradient depends on them.
         is_open = -slopes > _TOLERANCE
         if not is_open.any():
             return points
@@ -92,3 +96,59 @@ def _line_search(
     raise ConvergenceError(
         f"{what} stopped before its minimum: no step lowers it; standardize the features"
     )
+
+
+def fit_logistic(
+    features: NDArray[Any],
+    classes: NDArray[np.int64],
+    num_classes: int,
+    *,
+    weights: Floats | None = None,
+    prior_std: float = 1.0,
+) -> Floats:
+    """The most probable coefficients [F, K] under an independent normal prior.
+
+    Args:
+        features: [N, F].
+        classes: [N], each below K.
+        num_classes: K.
+        weights: [N], how much each row counts; None counts each once.
+        prior_std: Of each coefficient.
+
+    Raises:
+        ConvergenceError: The maximum was not found.
+    """
+    x = features.astype(np.float64)
+    target = np.eye(num_classes)[classes]
+    counts = np.ones(len(x)) if weights is None else weights
+    size = x.shape[1]
+
+    def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
+        coefficients = points[0].reshape(size, num_classes)
+        chances = logistic(x, coefficients)
+        # A choice that is certain to be wrong in floating point still has a finite cost.
+        chosen = np.maximum((chances * target).sum(1), 1e-300)
+        value = 0.5 * (points[0] ** 2).sum() / prior_std**2 - counts @ np.log(chosen)
+        slope = x.T @ (counts[:, None] * (chances - target)) + coefficients / prior_std**2
+        curvature = np.empty((size, num_classes, size, num_classes))
+        for first in range(num_classes):
+            for second in range(num_classes):
+                # d softmax_i / d logit_j = p_i (1{i = j} - p_j), one block for each pair of
+                # classes.
+                spread = chances[:, first] * ((first == second) - chances[:, second])
+                curvature[:, first, :, second] = x.T @ (x * (counts * spread)[:, None])
+        flat = curvature.reshape(points.size, points.size) + np.eye(points.size) / prior_std**2
+        return np.array([value]), slope.reshape(1, -1), flat[None]
+
+    start = np.zeros((1, size * num_classes))
+    found = minimize_convex(problem, start, "a logistic regression of votes")
+    return found.reshape(size, num_classes)
+
+
+def logistic(features: NDArray[Any], coefficients: Floats) -> Floats:
+    """Probabilities [..., K] for features [..., F] and coefficients [F, K]."""
+    logits = features.astype(np.float64) @ coefficients
+    # The largest logit is taken off first: exp() overflows beyond 700.
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    result: Floats = exponentials / exponentials.sum(-1, keepdims=True)
+    return result

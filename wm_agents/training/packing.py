@@ -70,6 +70,7 @@ def _pack(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) 
         raise CheckpointError(
             f"{place}: nested deeper than {_MAX_DEPTH}; flatten the state, or break its cycle"
         )
+    # By the exact type: a subclass of dict or list would come back as something else.
     pack = _PACKERS.get(type(value))
     if pack is None and isinstance(value, np.generic):
         pack = _pack_array
@@ -224,6 +225,7 @@ def _unpack_array(
     array = np.frombuffer(tensors.pop(content["data"]).numpy().tobytes(), dtype=dtype).reshape(
         content["shape"]
     )
+    # `frombuffer` gives a view that cannot be written to.
     return array[()] if content["is_scalar"] else array.copy()
 
 

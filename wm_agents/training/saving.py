@@ -117,7 +117,7 @@ class Savable:
                 f"{target} is a checkpoint of kind {stored.metadata.get('kind')!r}, not "
                 f"{cls.kind!r}"
             )
-        with reading_description(target, f"a {cls.__name__}"):
+        with reading_description(target, f"a {cls.__name__} ({cls.kind})"):
             learner = cls._from_stored(stored, env, device, given)
         # Outside, so that a wrong environment is a SpaceError and no fault of the file.
         learner._settle(env, device, given)

@@ -34,6 +34,7 @@ def spawn_seeds(seed: int, num: int) -> list[int]:
         number = as_integer(value)
         if number is None or number < 0:
             raise ConfigError(f"{name}={value!r}; give an integer of at least 0")
+    # A dict keeps the order of its keys and refuses repeats: two children may fold onto one seed.
     source, seeds = np.random.SeedSequence(seed), dict[int, None]()
     while len(seeds) < num:
         seeds[int(source.spawn(1)[0].generate_state(1, np.uint64)[0]) % _NUM_SEEDS] = None
@@ -83,6 +84,7 @@ def restore_random_state(
         CheckpointError: when the names or types differ, or the state is malformed.
     """
     named = dict(generators or {})
+    # Kept, so that a state that turns out to be malformed half-way can be undone.
     before = capture_random_state(named)
     try:
         _check_same(state, before)

@@ -54,6 +54,7 @@ def own_id(env_id: Any) -> Any:
     Files run no code.
     """
     module, colon, _ = str(env_id).rpartition(":")
+    # `gym.make("module:id")` imports the module: a file of somebody else would choose what runs.
     if colon and module not in sys.modules:
         raise CheckpointError(
             f"the file names the environment {env_id!r}: import {module!r} first, or give env="
@@ -103,6 +104,7 @@ def config_from_json(config_class: type[Any], description: Mapping[str, Any]) ->
             values[name] = config_from_json(type(default), value)
         else:
             values[name] = tuple(value) if isinstance(value, list) else value
+    # Fields that files of earlier versions lack take their defaults.
     return config_class(**values)
 
 
@@ -113,6 +115,7 @@ def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
 
     Lists, such as widths, have no more items than there are tensors.
     """
+    # A billion layers named by a small file would be built before any shape is compared.
     most = sum(tensor.numel() for tensor in tensors.values())
     for name, value in config.items():
         is_count = name.startswith("num_")

@@ -273,6 +273,7 @@ class Trainer:
         if self._evaluated is not None and not state.best_weights:
             state.best_weights = self._evaluated.weights()
         done, total = self._position()
+        # The bar begins where the run was resumed, so that its estimate of the time left is right.
         with progress_bar(total, self.description, self.shows_progress, done) as bar:
             while not (state.is_finished or self._is_stopped or done >= total):
                 began = time.perf_counter()
@@ -284,6 +285,8 @@ class Trainer:
                 is_last = done >= total
                 if is_last or state.update % self.evaluate_every == 0:
                     row = self._close_row()
+                    # The row holds the held-out figures too, which tell a user more than those of
+                    # the last batch.
                     if self._evaluated is not None:
                         figures = row
                 if self._evaluated is None or not state.num_summed:
@@ -367,6 +370,8 @@ class Trainer:
     def _stopped(self, message: str) -> NonFiniteError:
         """The error to raise once the best weights are back, which the message says."""
         if self._evaluated is None:
+            # Without an evaluation there are no best weights: the run stays as the failed update
+            # left it.
             return NonFiniteError(message)
         self._restore_best()
         best = self._progress.best_update

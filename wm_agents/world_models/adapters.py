@@ -76,6 +76,7 @@ class FeatureLayout:
             *(column for column, _ in self.actions),
             *(column for derived in self.derived for column in derived.columns),
         ]
+        # A source may be copied by several columns, but each column comes from one rule.
         sources = [source for _, source in self.copies]
         if any(not 0 <= column < self.num_features for column in [*named, *sources]):
             raise ConfigError(
@@ -84,6 +85,7 @@ class FeatureLayout:
         if len(set(named)) < len(named):
             raise ConfigError(f"each column has one rule, got {sorted(named)}")
         hidden = [*self.ignored, *self.for_heads]
+        # A hidden angle would be split into a sine and a cosine that nobody sees.
         if len({*hidden, *self.angles}) < len(hidden) + len(self.angles):
             raise ConfigError(f"a column is hidden once, and an angle never, got {sorted(hidden)}")
         if any(not 0 <= column < self.num_features for column in hidden):
@@ -112,6 +114,7 @@ class FeatureLayout:
 
     def inputs(self, observations: Tensor) -> Tensor:
         """What a network sees [..., num_inputs] of observations [..., O]."""
+        # The usual case costs no copy.
         if not (self.angles or self.ignored or self.for_heads):
             return observations
         index = self._index(observations.device)
@@ -119,6 +122,7 @@ class FeatureLayout:
             return observations[..., index.plain_inputs]
         return torch.cat(
             [
+                # An angle is read by its sine and cosine, in which -pi and pi are the same.
                 observations[..., index.plain_inputs],
                 torch.cos(observations[..., index.angles]),
                 torch.sin(observations[..., index.angles]),
@@ -144,6 +148,7 @@ class FeatureLayout:
     def plain_inputs(self) -> tuple[int, ...]:
         """The columns that a network sees as they are, first among `inputs`."""
         not_plain = {*self.angles, *self.ignored, *self.for_heads}
+        # In the order of the columns: standardization and files rely on it.
         return tuple(column for column in range(self.num_features) if column not in not_plain)
 
     @property
@@ -160,6 +165,7 @@ class FeatureLayout:
         Of observations [N, O].
         """
         sizes = observations.double().abs().amax(0)
+        # Turns are computed from numbers on the unit circle, whatever the data's size is.
         fixed = {"circle": 1.0, "angle": torch.pi}
         return torch.stack(
             [sizes.new_tensor(fixed[k]) if k in fixed else sizes[c] for k, c in self.target_columns]
@@ -174,8 +180,10 @@ class FeatureLayout:
         if self.circles:
             a, b = before[..., index.cosines], before[..., index.sines]
             c, d = after[..., index.cosines], after[..., index.sines]
+            # The angle from (a, b) to (c, d): the arctangent of their cross and dot product.
             parts.append(torch.atan2(a * d - b * c, a * c + b * d))
         if self.angles:
+            # The shorter way around.
             parts.append(wrap((after - before)[..., index.angles]))
         return torch.cat(parts, -1)
 
@@ -199,7 +207,9 @@ class FeatureLayout:
             parts.append(acts[..., index.actions])
         if self.derived:
             parts.append(before[..., index.derived])
+        # Parts were laid one behind the other; this brings them back into the order of the columns.
         decoded = torch.cat(parts, -1)[..., index.order]
+        # Last, since they may read what has just been decoded.
         for derived in self.derived:
             values = derived.function(before, decoded)
             decoded = decoded.index_copy(
@@ -212,6 +222,7 @@ class FeatureLayout:
 
         Functions of `derived` cannot be stored and are given again on loading.
         """
+        # The names of the first release stay in files, whatever the fields are called now.
         return {
             "num_features": self.num_features,
             "circles": self.circles,
@@ -259,6 +270,7 @@ class FeatureLayout:
     def _indices(self) -> dict[torch.device, "_Index"]:
         return {}
 
+    # Made once a device: indexing by a tuple would copy it there at every step.
     def _index(self, device: torch.device) -> "_Index":
         if device not in self._indices:
             self._indices[device] = _Index.of(self, device)
@@ -298,6 +310,7 @@ class _Index:
             *derived,
         ]
         plain_inputs = layout.plain_inputs
+        # The place of each column in the concatenated parts.
         order = np.argsort(filled).tolist()
         lists = [
             layout.differences,
@@ -352,6 +365,7 @@ def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> FeatureLa
     """
     seen = trajectories.observations
     layout = FeatureLayout(seen.shape[1])
+    # Few steps copy or lie on a circle by chance.
     if trajectories.num_steps < min_steps:
         return layout
     circles = _detect_circles(seen)
@@ -384,6 +398,7 @@ def _rotate(cosine: Tensor, sine: Tensor, turn: Tensor) -> list[Tensor]:
     """
     c, s = torch.cos(turn), torch.sin(turn)
     x, y = cosine * c - sine * s, sine * c + cosine * s
+    # Rounding leaves the circle step by step; the length keeps imagination on it.
     length = torch.sqrt(x * x + y * y).clamp_min(1e-12)
     return [x / length, y / length]
 
@@ -396,6 +411,7 @@ def _detect_circles(rows: NDArray[np.float32]) -> tuple[tuple[int, int], ...]:
         # A one-hot of two lies on the circle, too.
         if _is_on_circle(pair) and np.mean(np.abs(pair[:, 0]) % 1 > 1e-6) > 0.5:
             circles.append((column, column + 1))
+            # A column belongs to one circle: its partner is skipped.
             column += 1
         column += 1
     return tuple(circles)
@@ -411,8 +427,11 @@ def _detect_copies(
 ) -> tuple[tuple[int, int], ...]:
     copies = []
     for column in (c for c in range(after.shape[1]) if c not in taken):
+        # The column itself first: what does not change is called constant and not a copy of another
+        # one.
         candidates = [column, *(c for c in range(before.shape[1]) if c != column)]
         candidates = [
+            # Two comparisons rule out nearly all candidates before whole columns are compared.
             c
             for c in candidates
             if after[0, column] == before[0, c] and after[-1, column] == before[-1, c]

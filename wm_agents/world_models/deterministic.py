@@ -15,6 +15,7 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -83,6 +84,7 @@ class DeterministicModel(NeuralModel):
         """Imagine one step for actions [B] or [B, A]; there is no randomness to draw."""
         acts = self.encode_actions(actions)
         inputs = self.inputs(state.observations)
+        # The difference is added to the observation by the layout, which knows about angles.
         after = self.decode(state.observations, self._difference(inputs, acts), acts)
         transition = torch.cat(
             [self.head_inputs(state.observations), acts, self.head_inputs(after)], -1
@@ -98,15 +100,16 @@ class DeterministicModel(NeuralModel):
     ) -> dict[str, Tensor]:
         """Open-loop error over the segment, and the heads' errors on the recorded transitions."""
         acts = self.encode_actions(segment.actions)
+        # The first input may be noisy; all later ones are the model's own.
         errors, present = [], segment.inputs
         for step in range(segment.horizon):
             output = self._difference(self.inputs(present), acts[:, step])
-            errors.append(
-                (output - self.targets(present, segment.observations[:, step + 1]))
-                .square()
-                .mean(-1)
-            )
+            error = output - self.targets(present, segment.observations[:, step + 1])
+            errors.append(column_mean(error.square()))
+            # With its gradient: errors of later steps reach the steps that caused them.
             present = self.decode(present, output, acts[:, step])
+        # Heads learn from recorded transitions: from imagined ones they would learn the model's
+        # errors.
         seen = self.head_inputs(segment.observations)
         transitions = torch.cat([seen[:, :-1], acts, seen[:, 1:]], -1)
         rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
@@ -131,10 +134,12 @@ class DeterministicModel(NeuralModel):
 
     def change_units(self, change: Rescaling) -> None:
         """Change first and last layers so that they mean the same in other units."""
+        # Without an encoder the dynamics read the observations themselves.
         if self.encoder is None:
             self.dynamics.change_inputs(change.joint)
         else:
             self.encoder.change_inputs(change.inputs)
+            # Latents mean the same before and after.
             latents = Affine.identity(self.config.latent_size, self.device)
             self.dynamics.change_inputs(Affine.join(latents, change.acts))
         self.dynamics.change_outputs(change.targets)
@@ -160,9 +165,15 @@ class DeterministicModel(NeuralModel):
                 generator,
             )
         joint = (config.latent_size or num_inputs) + self.encode_actions.size
+        # A layout whose columns are all derived leaves nothing to predict.
         outputs = max(self.layout.num_targets, 0)
         self.dynamics = Perceptron(
-            (joint, *config.dynamics_widths, outputs), config.activation, generator, output_gain=0.1
+            # A tenth: an untrained model predicts nearly no change, from which learning starts
+            # best.
+            (joint, *config.dynamics_widths, outputs),
+            config.activation,
+            generator,
+            output_gain=0.1,
         )
         transition = 2 * self.num_head_inputs + self.encode_actions.size
         self.reward_head = Perceptron(

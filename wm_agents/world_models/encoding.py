@@ -53,6 +53,7 @@ class EncodedSpaces:
             ConfigError: Options beside an environment that is already made.
         """
         observation_space, action_space = spaces_of(env, **env_kwargs)
+        # Through a hook: a subclass may need the spaces in another form, or fix an option.
         return cls._of_spaces(observation_space, action_space, config, seed)
 
     def __repr__(self) -> str:
@@ -90,6 +91,7 @@ class EncodedSpaces:
         return cls(observation_space, action_space, config, seed=seed)  # type: ignore[call-arg]
 
     def _set_spaces(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        # Rows of numbers inside, whatever the spaces are: no network below knows of Dict or Tuple.
         self.observation_codec = ObservationCodec(observation_space)
         self.action_codec = ActionCodec(action_space)
         self.observation_space = self.observation_codec.row_space
@@ -115,6 +117,7 @@ def spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[An
         ConfigError: Options beside an environment that is already made.
     """
     if isinstance(env, str):
+        # Made for its spaces alone; a model must not keep an environment open.
         made = gym.make(env, **env_kwargs)
         made.close()
         return made.observation_space, made.action_space
@@ -122,6 +125,7 @@ def spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[An
         raise ConfigError(
             f"{sorted(env_kwargs)} are options of an id, got an environment: make it with them"
         )
+    # Of a vector environment the space of one row.
     observation_space = getattr(env, "single_observation_space", env.observation_space)
     action_space = getattr(env, "single_action_space", env.action_space)
     return observation_space, action_space
@@ -143,6 +147,7 @@ def check_same_rows(
         action_space: Of the owner.
         owner: Whose spaces these are, for the message.
     """
+    # Groups and not spaces: bounds may differ between versions of an environment, meaning may not.
     if ObservationCodec(observation_space).groups != observations.groups:
         raise SpaceError(
             f"the model expects observations from {observations.space}, {owner} has "
@@ -151,6 +156,7 @@ def check_same_rows(
     ours = actions.row_space
     theirs = ActionCodec(action_space).row_space
     is_same = ours.shape == theirs.shape and isinstance(theirs, type(ours))
+    # How many actions there are, and from which number on, decides what an index means.
     if isinstance(ours, spaces.Discrete):
         is_same = ours == theirs
     if not is_same:
@@ -189,10 +195,12 @@ class ActionEncoder(nn.Module):
     def __init__(self, space: gym.Space[Any]) -> None:
         super().__init__()
         self.size = _num_inputs(space)
+        # Indices may start anywhere; a one-hot starts at 0.
         self.first = int(space.start) if isinstance(space, spaces.Discrete) else None
         centre = torch.zeros(self.size)
         radius = torch.ones(self.size)
         if isinstance(space, spaces.Box):
+            # Declared infinite bounds leave the actions as they are until `fit` measures them.
             # In float64, in which the range of a float32 does not overflow.
             low = torch.as_tensor(space.low).double()
             high = torch.as_tensor(space.high).double()
@@ -216,13 +224,17 @@ class ActionEncoder(nn.Module):
             are to be kept.
         """
         if self.first is not None or not len(actions):
+            # One-hots have no unit that could be measured.
             return Affine.identity(self.size, self.centre.device)
         rows = torch.as_tensor(actions, device=self.centre.device).double()
         mean = rows.mean(0)
         spreads = spread(rows, mean)
         distance = (rows - self.centre.double()).abs().amax(0)
+        # An action that never varied keeps its unit: dividing by nothing would blow up the first
+        # one that does.
         is_fine = (spreads == 0) | (spreads >= _MIN_SHARE * self.radius.double())
         is_fine &= distance <= _MAX_SHARE * self.radius.double()
+        # Copies, since the buffers are overwritten on the next lines.
         old = self.centre.clone(), self.radius.clone()
         self.centre.copy_(torch.where(is_fine, old[0].double(), mean))
         self.radius.copy_(torch.where(is_fine, old[1].double(), divisors(spreads)))
@@ -241,6 +253,7 @@ def check_fit_spaces(
     _check_arrays(trajectories, observations, actions)
     check_same_rows(
         observations,
+        # Recorded spaces where they are known, else only the arrays can be compared.
         actions,
         trajectories.observation_space or observation_space,
         trajectories.action_space or action_space,
@@ -265,6 +278,8 @@ def _check_arrays(
         if actions.ndim != 1:
             raise SpaceError(
                 f"{codec.space} needs integer actions [S], the trajectories have shape "
+                # Whole numbers, in one float array or another: what is outside is no action of this
+                # space.
                 f"{actions.shape}"
             )
         odd = np.flatnonzero((actions < first) | (actions > last))

@@ -24,6 +24,7 @@ from wm_agents.training.config_checks import require_integers
 from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -32,6 +33,7 @@ from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 
+# Denser towards 1, where intervals are asked for.
 _COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
 
@@ -139,6 +141,7 @@ class EnsembleModel(NeuralModel):
         state = super().start(observations, hidden)
         if state.hidden:
             return state
+        # Drawn with the first step, whose generator is then the caller's.
         undrawn = torch.full((len(state.observations),), -1, device=self.device)
         return ModelState(state.observations, (undrawn,))
 
@@ -152,18 +155,23 @@ class EnsembleModel(NeuralModel):
         acts, inputs = self.encode_actions(actions), self.inputs(state.observations)
         joint = self._for_each_member(torch.cat([inputs, acts], -1))
         means = self.dynamics(joint, generator)
-        disagreement = means.std(0, correction=0).square().mean(-1).sqrt()
+        # Spread of the members' means, in standard deviations of the targets: what more data would
+        # reduce. Not torch's std, which warns where nothing is to be predicted.
+        disagreement = column_mean((means - means.mean(0)).square().mean(0)).sqrt()
+        # Without a generator the prediction is the mean, the same each time.
         if generator is None:
             output, hidden = means.mean(0), state.hidden
         else:
             members = self._draw_members(state, generator)
             output, hidden = self._draw_output(means, joint, members, generator), (members,)
         after = self.decode(state.observations, output, acts)
+        # Rewards and ends of the imagined transition, in each member's own judgment.
         seen = [self.head_inputs(state.observations), acts, self.head_inputs(after)]
         transition = self._for_each_member(torch.cat(seen, -1))
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         logits = self.termination_head(transition).squeeze(-1)
         terminations = self.termination_probability(logits).mean(0)
+        # A drawn future has one member's reward, as it has one member's dynamics.
         reward = rewards.mean(0) if generator is None else _chosen(rewards, hidden[0])
         return ModelState(after, hidden), Prediction(after, reward, terminations, disagreement)
 
@@ -177,10 +185,13 @@ class EnsembleModel(NeuralModel):
         errors, spreads, present = [], [], segment.inputs
         for step in range(segment.mask.shape[-1]):
             joint = torch.cat([self.inputs(present), acts[:, :, step]], -1)
+            # No dropout while held-out windows are judged.
             output = self.dynamics(joint, generator if torch.is_grad_enabled() else None)
             error = (output - self.targets(present, segment.observations[:, :, step + 1])).square()
-            errors.append(error.mean(-1))
+            errors.append(column_mean(error))
+            # Detached: the variance is fitted to the errors and must not excuse them.
             spreads.append(self._likelihood(self.spread_head, joint.detach(), error.detach()))
+            # Each member imagines on from its own answer.
             present = self.decode(present, output, acts[:, :, step])
         seen = self.head_inputs(segment.observations)
         transitions = torch.cat([seen[:, :, :-1], acts, seen[:, :, 1:]], -1).flatten(1, 2)
@@ -188,6 +199,7 @@ class EnsembleModel(NeuralModel):
         rewards = self.reward_scale.normalize(segment.rewards[..., None]).view(shape)
         predicted = self.reward_head(transitions).view(shape)
         logits = self.termination_head(transitions).view(shape)
+        # On recorded observations: the noise of the reward is not that of imagination.
         joint = torch.cat([self.inputs(segment.observations[:, :, :-1]), acts], -1).flatten(1, 2)
         reward_errors = (predicted - rewards).square().detach().view(*joint.shape[:2], 1)
         reward_spreads = self._likelihood(self.reward_spread_head, joint, reward_errors).view(shape)
@@ -249,13 +261,18 @@ class EnsembleModel(NeuralModel):
         intervals.
         """
         horizon = min(self.config.calibration_horizon, int(trajectories.lengths.max()))
+        # Evenly spaced windows of the held-out episodes.
         segment = BatchSampler(trajectories, self.device).spread(num_windows, horizon)
         mean, std = self._particles(segment.inputs, segment.actions, 20, 0)
+        # How many predicted standard deviations each real error is.
         ratios = (segment.observations[:, 1:] - mean).abs() / std
+        # Steps beyond an end say nothing; not a number is what `nanquantile` leaves out.
         ratios[segment.mask == 0] = torch.nan
         levels = torch.tensor(_COVERAGES, device=self.device)
         quantiles = torch.nanquantile(ratios, levels, dim=0)  # [L, H, O]
+        # A step that no window reached takes the first step's quantiles.
         quantiles = torch.where(quantiles.isnan(), quantiles[:, :1], quantiles)
+        # Beyond the longest held-out episode the last step's quantiles go on.
         later = quantiles[:, -1:].expand(-1, self.config.calibration_horizon - horizon, -1)
         self.error_quantiles.copy_(torch.cat([quantiles, later], 1))
         self.is_calibrated = True
@@ -266,6 +283,7 @@ class EnsembleModel(NeuralModel):
         if held_out is not None:
             self.calibrate(held_out)
         else:
+            # Without data of its own the model can only be taken at its word.
             self.error_quantiles.copy_(self._normal_quantiles())
 
     def describe(self) -> dict[str, Any]:
@@ -281,6 +299,7 @@ class EnsembleModel(NeuralModel):
 
     def for_all_members(self, segment: TrainingBatch) -> TrainingBatch:
         """The segment once per member."""
+        # Evaluation asks all members the same questions.
         return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
 
     def export_onnx(self, path: str | os.PathLike[str]) -> Path:
@@ -312,9 +331,11 @@ class EnsembleModel(NeuralModel):
         """Mean and standard deviation [B, H, O] of imagined futures."""
         state = start if isinstance(start, ModelState) else self.start(start)
         generator = torch.Generator().manual_seed(seed)
+        # The plain start: each particle draws a member of its own.
         rows = ModelState(state.observations).repeat(num_particles)
         rollout = self.rollout(rows, actions.repeat_interleave(num_particles, 0), generator)
         futures = rollout.observations[:, 1:].unflatten(0, (-1, num_particles))
+        # Never exactly 0, by which errors are divided.
         return futures.mean(1), torch.maximum(futures.std(1), 1e-6 * self._spreads())
 
     def _spreads(self) -> Tensor:
@@ -322,6 +343,7 @@ class EnsembleModel(NeuralModel):
 
         Where no input says so, the width of its bounds.
         """
+        # Columns without a measured unit of their own are compared with their range.
         spreads = (self.high - self.low).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
         plain = self.layout.plain_inputs
         spreads[list(plain)] = self.input_scale.std[: len(plain)]
@@ -333,10 +355,12 @@ class EnsembleModel(NeuralModel):
             raise ValueError(
                 f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage}"
             )
+        # Between the two neighboring levels linearly.
         upper = min(int(torch.searchsorted(levels, coverage)), len(levels) - 1)
         lower = max(upper - 1, 0)
         share = (coverage - _COVERAGES[lower]) / max(_COVERAGES[upper] - _COVERAGES[lower], 1e-9)
         factors = torch.lerp(self.error_quantiles[lower], self.error_quantiles[upper], share)
+        # Longer rollouts than were calibrated take the last step's factor.
         steps = torch.arange(mean.shape[1], device=self.device).clamp_max(len(factors) - 1)
         reach = factors[steps] * std
         return Intervals(mean - reach, mean + reach, self.is_calibrated)
@@ -355,8 +379,9 @@ class EnsembleModel(NeuralModel):
 
         Without the constant.
         """
+        # Of a Gaussian, but for a constant.
         log_variance = self._bounded(head(joint))
-        return 0.5 * (squared_errors * torch.exp(-log_variance) + log_variance).mean(-1)
+        return 0.5 * column_mean(squared_errors * torch.exp(-log_variance) + log_variance)
 
     def _bounded(self, log_variance: Tensor) -> Tensor:
         """Smoothly between the bounds (Chua et al. 2018, appendix A.1)."""
@@ -365,20 +390,25 @@ class EnsembleModel(NeuralModel):
 
     def _draw_members(self, state: ModelState, generator: torch.Generator) -> Tensor:
         keeps_members = bool(state.hidden) and self.config.sampling == "tsinf"
+        # TS-infinity keeps a row's member for its whole future, TS1 draws one a step (Chua et al.
+        # 2018, section 5).
         if keeps_members and bool((state.hidden[0] >= 0).all()):
             return state.hidden[0]
         num_rows = (len(state.observations),)
+        # Drawn where the generator is, then moved: equal seeds are equal futures on every device.
         drawn = torch.randint(
             self.num_members, num_rows, generator=generator, device=generator.device
         ).to(self.device)
         if not keeps_members:
             return drawn
         members = state.hidden[0]
+        # Only rows without a member get one.
         return torch.where(members >= 0, members, drawn)
 
     def _draw_output(
         self, means: Tensor, joint: Tensor, members: Tensor, generator: torch.Generator
     ) -> Tensor:
+        # Each row's variance from its own member alone, which spares the others' networks.
         log_variance = self._bounded(self.spread_head.forward_members(joint[0], members))
         noise = normal_like(log_variance, generator)
         return _chosen(means, members) + torch.exp(0.5 * log_variance) * noise
@@ -404,6 +434,7 @@ class EnsembleModel(NeuralModel):
         )
         self.reward_head = make(transition, config.reward_widths, 1)
         self.termination_head = make(transition, config.termination_widths, 1)
+        # Small outputs: the variances start equal for all inputs.
         self.spread_head = make(joint, config.spread_widths, layout.num_targets, output_gain=0.1)
         self.reward_spread_head = make(joint, config.spread_widths, 1, output_gain=0.1)
         self.register_buffer("error_quantiles", self._normal_quantiles())

@@ -38,6 +38,7 @@ def export_step(model: Any, path: str | os.PathLike[str]) -> Path:
         path: The file; ".onnx" is added where there is no suffix.
     """
     check_fitted(model)
+    # Three rows, so that the batch axis is not taken for a constant of the graph.
     observations = model.low.new_zeros(3, model.num_features)
     if model.encode_actions.first is None:
         actions = observations.new_zeros(3, model.encode_actions.size)

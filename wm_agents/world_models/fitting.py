@@ -21,6 +21,7 @@ from wm_agents.world_models.losses import weighted_sum
 from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 
+# The report's home is the trainer; fits of models are imported from here.
 __all__ = ["FitConfig", "FitReport", "fit"]
 
 _KIND = "world model fit"
@@ -106,6 +107,7 @@ class FitConfig:
     def horizon_at(self, update: int) -> int:
         """The horizon of an update: 1 at first, then doubling up to `horizon`."""
         num_levels = math.ceil(math.log2(self.horizon))
+        # The share of the updates that are done, so that longer fits have longer phases.
         done = update / self.num_updates
         # Single steps first: until they are predicted well, longer rollouts teach the model to correct
         # errors that it soon makes no more.
@@ -123,6 +125,7 @@ class FitConfig:
 
     def learning_rate_at(self, update: int) -> float:
         """Linear warm-up, then a cosine."""
+        # Small first steps, while the optimizer's averages are of few gradients.
         warm = min(1.0, (update + 1) / max(self.num_warmup, 1))
         cosine = 0.5 * (1 + math.cos(math.pi * update / self.num_updates))
         return (
@@ -177,16 +180,20 @@ def fit(
     else:
         model.initialize(training)
         model.is_fitted = False  # until the first finite evaluation, should this fit fail
+    # Only now: measuring needs no gradients.
     model.requires_grad_(True)
     try:
         run = _ModelRun(model, training, held_out, config)
         if manager is not None:
+            # Hashing the data takes time, and only a resumed fit asks for it.
             run.describe(trajectories, validation)
         report = Trainer(
             run,
             config.num_updates,
             evaluate_every=config.evaluate_every,
             patience=config.patience,
+            # The loss over the full horizon says nothing of progress while shorter ones are
+            # trained.
             patience_from=config.full_horizon_from,
             checkpoints=manager,
             checkpoint_every=config.evaluate_every,
@@ -220,7 +227,9 @@ class _ModelRun:
         self.max_length = int(training.lengths.max())
         self.held_out = BatchSampler(evaluated, model.device)
         self.held_out_horizon = min(
-            config.horizon + model.num_context, int(evaluated.lengths.max())
+            # Held-out windows have the context, too, and at most the longest episode.
+            config.horizon + model.num_context,
+            int(evaluated.lengths.max()),
         )
         # The same windows where nothing is held out: then `train_loss` is `loss`.
         self.train_evaluation = self.held_out if held_out is None else self.sampler

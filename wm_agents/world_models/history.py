@@ -70,6 +70,7 @@ class HistoryModel(EncodedSpaces, Unrolled, Savable):
         self._set_spaces(observation_space, action_space)
         self.num_past = num_past
         num_acts = ActionEncoder(self.action_space).size
+        # Provisional, as in every model, until data are seen.
         layout = self._stacked(FeatureLayout(self.num_features), num_acts)
         self.model = model_class(
             self._stacked_space(num_acts), action_space, config, layout=layout, seed=seed
@@ -118,6 +119,7 @@ class HistoryModel(EncodedSpaces, Unrolled, Savable):
     ) -> FitReport:
         """Learn from recorded episodes; see `NeuralModel.fit`."""
         self._check_trajectories(trajectories)
+        # Stacked like the training episodes, which needs the unit of the actions first.
         validation = options.pop("validation", None)
         is_warm = config is not None and config.is_warm_start and self.model.is_measured
         if not is_warm:  # the unit of actions stays in a warm start

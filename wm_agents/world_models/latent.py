@@ -16,6 +16,7 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -90,6 +91,7 @@ class LatentModel(NeuralModel):
         What was imagined before gives way to what is seen now.
         """
         rows = check_observations(observations, self.num_features, self.device)
+        # The mean and no draw: where imagination starts is not the model's uncertainty.
         return ModelState(rows, (self._encode(rows)[0],))
 
     def step(
@@ -99,6 +101,8 @@ class LatentModel(NeuralModel):
         acts, latent = self.encode_actions(actions), state.hidden[0]
         mean, log_std = self._imagine(latent, acts)
         following = mean if generator is None else _draw(mean, log_std, generator)
+        # Two latents: the decoder predicts the difference between observations, as the other models
+        # do.
         after = self.decode(
             state.observations, self.decoder(torch.cat([latent, following], -1)), acts
         )
@@ -115,20 +119,20 @@ class LatentModel(NeuralModel):
         acts = self.encode_actions(segment.actions)
         seen_mean, seen_log_std = self._encode(segment.observations)
         first_mean, first_log_std = self._encode(segment.inputs)
+        # A draw in training, through which the gradient passes (reparameterization).
         latent, present = _draw(first_mean, first_log_std, generator), segment.inputs
         errors, divergences, transitions = [], [], []
         for step in range(segment.horizon):
             mean, log_std = self._imagine(latent, acts[:, step])
             following = _draw(mean, log_std, generator)
             output = self.decoder(torch.cat([latent, following], -1))
-            errors.append(
-                (output - self.targets(present, segment.observations[:, step + 1]))
-                .square()
-                .mean(-1)
-            )
+            error = output - self.targets(present, segment.observations[:, step + 1])
+            errors.append(column_mean(error.square()))
             encoded = (seen_mean[:, step + 1], seen_log_std[:, step + 1])
             divergences.append(self._consistency(encoded, (mean, log_std)))
             transitions.append(torch.cat([latent, acts[:, step], following], -1))
+            # The latent goes on by itself; the decoded observation is only what targets are
+            # measured from.
             latent, present = following, self.decode(present, output, acts[:, step])
         heads = torch.stack(transitions, 1)
         rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
@@ -164,6 +168,8 @@ class LatentModel(NeuralModel):
     ) -> Tensor:
         """The balanced divergence [B] (Hafner et al. 2021, algorithm 2)."""
         share = self.config.prior_share
+        # Mostly the imagined latent is drawn to the encoded one; the other way round the encoder
+        # would learn to say little.
         return share * _divergence(_frozen(encoded), imagined) + (1 - share) * _divergence(
             encoded, _frozen(imagined)
         )
@@ -174,6 +180,7 @@ class LatentModel(NeuralModel):
 
     def _imagine(self, latent: Tensor, acts: Tensor) -> tuple[Tensor, Tensor]:
         change, raw = self.dynamics(torch.cat([latent, acts], -1)).chunk(2, -1)
+        # A residual: an untrained model stands still.
         return latent + change, self._log_std(raw)
 
     def _log_std(self, raw: Tensor) -> Tensor:
@@ -213,4 +220,5 @@ def _divergence(gaussian: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -
     (mean, log_std), (other_mean, other_log_std) = gaussian, other
     variance, other_variance = torch.exp(2 * log_std), torch.exp(2 * other_log_std)
     terms = (variance + (mean - other_mean).square()) / other_variance - 1
+    # A mean and not a sum, so that the weight means the same for every size of the latent.
     return (0.5 * terms + other_log_std - log_std).mean(-1)

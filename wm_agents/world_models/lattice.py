@@ -18,6 +18,7 @@ from wm_agents.errors import TrajectoryError
 from wm_agents.world_models.normalization import ROUNDING
 from wm_envs.data.trajectories import Trajectories
 
+# Bounds of the tables that are built below; beyond them numbers are continuous for our purposes.
 _MOST_VALUES = 4096
 _FEW_VALUES = 32
 _LARGEST_TABLE = 1 << 26
@@ -71,9 +72,11 @@ class TokenCodec(nn.Module):
         for number, feature in enumerate(features):
             feature_of_column[list(feature.columns)] = number
             if feature.is_one_hot:
+                # A one-hot times 0, 1, 2, ... is the place of its 1.
                 weights[list(feature.columns), number] = np.arange(len(feature.columns))
                 values[list(feature.columns), : feature.num_values] = np.eye(feature.num_values)
             else:
+                # A number on a lattice, as multiples of its quantum from its origin.
                 weights[feature.columns[0], number] = 1 / feature.quantum
                 offsets[number] = -feature.origin / feature.quantum
                 values[feature.columns[0]] = feature.origin + feature.quantum * np.arange(
@@ -97,7 +100,9 @@ class TokenCodec(nn.Module):
 
         Numbers off the lattice go to the nearest token.
         """
+        # Float64, since a float32 far from 0 cannot tell neighboring lattice points apart.
         tokens = (observations.double() @ self.weights + self.offsets).round().long()
+        # What imagination or another recording brings beyond the range goes to its nearest end.
         return torch.minimum(tokens.clamp_min(0), self.last_values)
 
     def decode(self, tokens: Tensor) -> Tensor:
@@ -140,6 +145,7 @@ class TokenCodec(nn.Module):
         return tuple(
             number
             for number, feature in enumerate(self.features)
+            # Two values need no one-hot: the number itself says as much.
             if not feature.is_one_hot and 2 < feature.num_values <= _FEW_VALUES
         )
 
@@ -156,6 +162,7 @@ def detect_features(trajectories: Trajectories, space: gym.Space[object]) -> tup
     rows = trajectories.observations
     if isinstance(space, spaces.Discrete):
         return (Feature(tuple(range(int(space.n))), int(space.n)),)
+    # Groups of equal width are the usual one-hots of one kind; mixed ones are searched one by one.
     groups = _equal_groups(rows) or _greedy_groups(rows)
     taken = {column for group in groups for column in group}
     features = [Feature(group, len(group)) for group in groups]
@@ -171,6 +178,7 @@ def _equal_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
     num_columns = rows.shape[1]
     if not np.isin(rows, (0, 1)).all():
         return []
+    # The narrowest width that fits: a wider one would join two one-hots.
     for width in (w for w in range(2, num_columns + 1) if num_columns % w == 0):
         if (rows.reshape(len(rows), -1, width).sum(2) == 1).all():
             return [tuple(range(first, first + width)) for first in range(0, num_columns, width)]
@@ -193,6 +201,7 @@ def _greedy_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
         if last is None:
             first += 1
             continue
+        # Columns that were never 1 in the recording belong to the group before them.
         while last + 1 < rows.shape[1] and is_bit[last + 1] and not is_used[last + 1]:
             last += 1
         if (
@@ -219,7 +228,9 @@ def _end_of_group(rows: NDArray[np.float32], is_bit: NDArray[np.bool_], first: i
 def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) -> Feature:
     seen = np.unique(values).astype(np.float64)
     low, high = float(seen[0]), float(seen[-1])
+    # The smallest difference that occurs; a coarser lattice would miss one of the values.
     quantum = float(np.diff(seen).min()) if len(seen) > 1 else 1.0
+    # Whole numbers are their own lattice, also where 1 was never the smallest step.
     if (seen == np.floor(seen)).all() and high - low < _MOST_VALUES:
         quantum = 1.0
     elif len(seen) > 1:  # the smallest step is the one that rounding has hit most
@@ -233,6 +244,7 @@ def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) 
     num_values = round((high - low) / quantum) + 1
     if (
         np.abs(steps - np.round(steps)).max() > tolerance
+        # A quarter of a quantum of rounding: beyond it rounding to the lattice is guessing.
         or tolerance > 0.25
         or num_values > _MOST_VALUES
     ):

@@ -125,9 +125,11 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
     def __init__(
         self,
         observation_space: gym.Space[Any],
+        # Unbounded until data are seen; `is_measured` reads it off these.
         action_space: gym.Space[Any],
         config: Any = None,
         *,
+        # Ends that were never recorded are never predicted.
         layout: FeatureLayout | None = None,
         seed: int = 0,
     ) -> None:
@@ -142,6 +144,8 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         self.register_buffer("has_terminations", torch.zeros((), dtype=torch.bool))
         self.reward_scale = Standardizer(1)
         self.given_layout = layout
+        # Provisional, so that a file's tensors find their places; `initialize` arranges again for
+        # the data.
         self._arrange(layout or FeatureLayout(self.num_features))
 
     @property
@@ -238,11 +242,14 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         """
         self._arrange(self.given_layout or detect_layout(trajectories))
         if not self.layout.actions:  # there observations hold actions, in the unit that is in use
+            # A fresh encoder, since an earlier fit may have measured other units.
             self.encode_actions = ActionEncoder(self.action_space).to(self.device)
             self.encode_actions.fit(trajectories.actions)
         self._measure(trajectories)
 
     def adapt(self, trajectories: Trajectories) -> None:
+        # The order matters: units of actions before the layout's, and both before the weights are
+        # changed.
         """Measure layout and scales again for a warm start; the weights change to keep predictions.
 
         A model that was never measured is initialised.
@@ -281,6 +288,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
             "has_terminations",
         ]
         names += ["low", "high", *(["outcome_scale"] if self.layout.for_heads else [])]
+        # Deep copies: measuring again overwrites the buffers in place.
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     def _measure_again(self, trajectories: Trajectories, before: dict[str, Any]) -> None:
@@ -288,12 +296,15 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         places = self._target_sources(before["layout"])
         self.target_scale = Standardizer(self.layout.num_targets).to(self.device)
         for name in ("mean", "std", "span"):
+            # Targets that are in both layouts keep their units, new ones start with none.
             old, new = getattr(before["target_scale"], name), getattr(self.target_scale, name)
             for place, source in enumerate(places):
                 new[place] = float(name == "std") if source is None else old[source]
         self._measure(trajectories, is_again=True)
+        # What was once possible stays possible.
         self.low.copy_(torch.minimum(self.low, before["low"]))
         self.high.copy_(torch.maximum(self.high, before["high"]))
+        # New data without ends do not unlearn that there are ends.
         if before["has_terminations"] and not trajectories.terminations.any():
             self.has_terminations.fill_(True)
             self.positive_weight.copy_(before["positive_weight"])
@@ -303,12 +314,15 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
 
         From which it would hardly come back.
         """
+        # A constant reward left its head untrained in effect: rescaling it would scale noise.
         fresh = copy.deepcopy(self)
         fresh._arrange(self.layout)
         one = Affine.identity(1, self.device).matrix
         if before["reward_scale"].span == 0 and self.reward_scale.span > 0:
             old = writing(before["reward_scale"], self.reward_scale)
             self.reward_head = fresh.reward_head
+            # A tenth of fresh outputs around the old answer, so that learning starts from what was
+            # known.
             self.reward_head.change_outputs(Affine(0.1 * one, old.shift))
         if self.has_terminations and not before["has_terminations"]:
             self.termination_head = fresh.termination_head
@@ -338,6 +352,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
             before["target_scale"], self.target_scale, self._target_sources(before["layout"])
         )
         reward = writing(before["reward_scale"], self.reward_scale)
+        # The weight shifts the logits of its head by its logarithm, see `termination_probability`.
         shift = torch.log(self.positive_weight.double()) - torch.log(
             before["positive_weight"].double()
         )
@@ -358,6 +373,8 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         before = seen[torch.as_tensor(trajectories.observation_of_step, device=self.device)]
         after = torch.as_tensor(trajectories.next_observations, device=self.device)
         measure(self.input_scale, self.layout.inputs(seen))
+        # Inputs are observations before and after; targets are differences, which have no mean to
+        # take off.
         sizes = self.layout.target_sizes(seen) if self.layout.num_targets else None
         measure(
             self.target_scale, self.layout.targets(before, after), is_centred=False, sizes=sizes
@@ -371,8 +388,10 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         self._bound(seen)
         positives = int(trajectories.terminations.sum())
         self.has_terminations.fill_(positives > 0)
+        # At most `max_positive_weight`, or a single recorded end would outweigh everything.
         ratio = (trajectories.num_steps - positives) / max(positives, 1)
         self.positive_weight.fill_(float(np.clip(ratio, 1.0, self.config.max_positive_weight)))
+        # The logit of the share of ends, with the weight's shift in it.
         self._base_logit = torch.log(self.positive_weight.double() / max(ratio, 1e-6))
 
     def decode(self, before: Tensor, normalized_targets: Tensor, acts: Tensor) -> Tensor:
@@ -381,6 +400,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         Kept within bounds.
         """
         after = self.layout.decode(before, self.target_scale.restore(normalized_targets), acts)
+        # Imagination feeds on its own answers: without bounds small errors grow to infinity.
         return torch.clamp(after, self.low, self.high)
 
     def inputs(self, observations: Tensor) -> Tensor:
@@ -416,6 +436,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
 
         With its exaggeration taken back.
         """
+        # Takes the shift back that the weight in the loss has put on the logits.
         return torch.sigmoid(logits - torch.log(self.positive_weight)) * self.has_terminations
 
     def save(
@@ -431,6 +452,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
             The file's path.
         """
         metadata = self.description() | {"surroundings": surroundings or {}}
+        # What surrounds a model, such as a history, is stored in the same file.
         return save_checkpoint(saved_path(path), self.state_dict(), metadata)
 
     @classmethod
@@ -467,6 +489,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
             raise CheckpointError(
                 f"the layout has other features than the {num_features} of the observation space"
             )
+        # Shapes alone, until the file's tensors are known to fit them.
         with torch.device("meta"):
             check_shapes(cls._described(metadata, given or ()), stored.tensors)
         model = cls._described(metadata, given or ())
@@ -507,8 +530,11 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         self.target_scale = Standardizer(layout.num_targets).to(self.device)
         if layout.for_heads:
             self.outcome_scale = Standardizer(len(layout.for_heads)).to(self.device)
+        # The same seed for the same layout: a model that is built again has the weights it began
+        # with.
         self._build(torch.Generator().manual_seed(self.seed))
         self.to(self.device)
+        # Weights want gradients during a fit alone.
         self.requires_grad_(False)
 
     def _bound(self, seen: Tensor) -> None:
@@ -525,6 +551,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
                 width > 0, _FAR * width, torch.full_like(width, torch.finfo(width.dtype).max)
             )
             declared = torch.as_tensor(self.observation_space.low, device=self.device).float()
+            # A declared bound counts where the data stay within it and it is not absurdly far away.
             low = torch.where((declared <= lowest) & (lowest - declared < reach), declared, low)
             declared = torch.as_tensor(self.observation_space.high, device=self.device).float()
             high = torch.where((declared >= highest) & (declared - highest < reach), declared, high)
@@ -548,6 +575,7 @@ def _of_log_variances(outputs: Affine) -> Affine:
 
     What was constant begins at 0.
     """
+    # A variance scales with the square of its unit.
     scale = outputs.matrix.sum(1)
     is_kept = scale > 0
     shift = torch.where(

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from wm_agents.networks import Affine
 
+# The spread of a constant column is not 0 but what rounding makes of it; what lies below is a
+# constant.
 ROUNDING = 2 * torch.finfo(torch.float32).eps
 """Relative error of a recorded float32 number, with some room for the arithmetic that led to it."""
 
@@ -33,6 +35,8 @@ def spread(rows: Tensor, mean: Tensor, sizes: Tensor | None = None) -> Tensor:
     exact = rows.double()  # the float32 variance of a large constant is not 0
     std = ((exact - mean).square().mean(0)).sqrt()
     sizes = exact.abs().amax(0) if sizes is None else sizes
+    # Relative to the numbers that were subtracted: a difference of large numbers has their rounding
+    # error.
     return torch.where(std > ROUNDING * sizes, std, torch.zeros_like(std))
 
 
@@ -76,6 +80,7 @@ class Standardizer(nn.Module):
             sizes: See `spread`.
         """
         mean = (
+            # Differences are scaled about 0: no change has to stay 0 in standard deviations, too.
             rows.double().mean(0) if is_centred else torch.zeros_like(rows[0], dtype=torch.float64)
         )
         self.mean.copy_(mean)
@@ -91,9 +96,12 @@ class Standardizer(nn.Module):
         """
         mean, std, span = self.mean.clone(), self.std.clone(), self.span.clone()
         self.fit(rows, is_centred, sizes)
+        # A feature that did not move in new data did not lose its unit.
         is_quiet = (self.span == 0) & (span > 0)
         self.mean.copy_(torch.where(is_quiet, mean, self.mean))
         for new, old in ((self.std, std), (self.span, span)):
+            # A unit that shrank at once by more than this would turn small old errors into large
+            # ones.
             smallest = torch.where(span > 0, old / MAX_GROWTH, torch.zeros_like(old))
             new.copy_(torch.where(is_quiet, old, torch.maximum(new, smallest)))
 
@@ -103,6 +111,8 @@ class Standardizer(nn.Module):
 
     def restore(self, values: Tensor) -> Tensor:
         """From standard deviations to units."""
+        # By the span and not by the divisor: a constant feature is restored as a constant, whatever
+        # the network says.
         return values * self.span + self.mean
 
 
@@ -128,7 +138,10 @@ def change_of_units(
     (old_mean, old_std), (new_mean, new_std) = (
         (mean.double(), std.double()) for mean, std in (old, new)
     )
+    # In float64: the weights that are changed by this are products of large and small numbers.
     ratio = new_std / old_std
+    # What was constant before has taught its weights nothing; they are set to zero and not
+    # rescaled.
     is_kept = is_learned & (ratio <= MAX_GROWTH)
     zero = torch.zeros_like(ratio)
     shift = torch.where(is_kept, (new_mean - old_mean) / old_std, zero)
@@ -150,6 +163,7 @@ def writing(
     matrix = torch.zeros(len(sources), len(old.mean), dtype=torch.float64, device=old.mean.device)
     shift = torch.zeros(len(sources), dtype=torch.float64, device=old.mean.device)
     mean, std = new.mean.double(), new.std.double()
+    # Targets may have moved to other places, or be new: those start at zero.
     for place, source in enumerate(sources):
         if source is not None:
             matrix[place, source] = old.span[source].double() / std[place]

@@ -25,6 +25,7 @@ _FINAL_LEARNING_RATE = 0.01  # as a fraction of the highest
 _AVERAGING = 0.01  # weight of the newest loss: over about the last hundred updates
 _LOGGED_EVERY = 100
 # Added to values that are predicted as they are, so that they never equal a difference.
+# Far beyond any difference of positions and scores.
 _ABSOLUTE = 1 << 20
 _OLD_NAMES = {
     "fewest": "min_count",
@@ -92,6 +93,7 @@ class _SymbolTable:
     def of(cls, symbols: Array, num_symbols: int, min_count: int) -> "_SymbolTable":
         """From recorded symbols [S, K]."""
         counts = np.bincount(symbols.ravel(), minlength=num_symbols)
+        # A symbol that was hardly ever seen has an embedding that was hardly ever trained.
         return cls(np.flatnonzero(counts >= min_count))
 
     @property
@@ -102,6 +104,7 @@ class _SymbolTable:
     @cached_property
     def _numbers(self) -> NDArray[np.int32]:
         size = int(self.known[-1]) + 1 if len(self.known) else 0
+        # One place more, on which everything beyond the table is clipped.
         numbers = np.full(size + 1, self.num_known, np.int32)
         numbers[self.known] = np.arange(self.num_known)
         return numbers
@@ -134,6 +137,7 @@ class _ValueCodec:
         cls, before: Array, expected: Array, after: Array, absent: int | None, max_delta: int
     ) -> "_ValueCodec":
         """From recorded steps [S]."""
+        # A codec without words, which still knows how a word is made.
         empty = cls(np.zeros(0, np.int64), absent, max_delta)
         return cls(np.unique(empty._word(before, expected, after)), absent, max_delta)
 
@@ -147,6 +151,7 @@ class _ValueCodec:
         words = self._word(before, expected, after)
         upper = np.searchsorted(self.words, words).clip(max=len(self.words) - 1)
         lower = (upper - 1).clip(min=0)
+        # The nearest word has the least error that a token can express.
         is_lower = np.abs(self.words[lower] - words) < np.abs(self.words[upper] - words)
         return np.where(is_lower, lower, upper)
 
@@ -154,11 +159,16 @@ class _ValueCodec:
         """The values [B] that tokens lead to."""
         words = self.words[tokens]
         decoded: NDArray[np.int64] = np.where(
-            words > _ABSOLUTE // 2, words - _ABSOLUTE, expected + words
+            # Half of the offset: differences may be negative.
+            words > _ABSOLUTE // 2,
+            words - _ABSOLUTE,
+            expected + words,
         )
         return decoded
 
     def _word(self, before: Array, expected: Array, after: Array) -> Array:
+        # Large jumps are new beginnings, such as a serve: their place counts and not their
+        # distance.
         is_step = np.abs(after - expected) <= self.max_delta
         if self.absent is not None:
             is_step &= (before != self.absent) & (after != self.absent)
@@ -189,15 +199,19 @@ class _SituationTable:
             min_count: A situation is kept if it was recorded at least so often,
             min_purity: and if at least this fraction of its outcomes were the same.
         """
+        # Situation 0 is none, about which nothing is memorized.
         pairs = np.column_stack([situations, tokens])[situations != 0]
         if not len(pairs):
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
         outcomes, counts = np.unique(pairs, axis=0, return_counts=True)
+        # By situation, then by falling count.
         order = np.lexsort((-counts, outcomes[:, 0]))
         outcomes = outcomes[order]  # of each situation the commonest first
         counts = counts[order]
         known, first, group = np.unique(outcomes[:, 0], return_index=True, return_inverse=True)
         totals = np.bincount(group, counts)
+        # A situation that mostly leads to one outcome is still left to the network if it is not
+        # pure enough.
         is_kept = (totals >= min_count) & (counts[first] >= min_purity * totals)
         return cls(known[is_kept], outcomes[first, 1][is_kept])
 
@@ -206,6 +220,7 @@ class _SituationTable:
         if not len(self.situations):
             return np.zeros(len(situations), np.int64), np.zeros(len(situations), np.bool_)
         places = np.searchsorted(self.situations, situations)
+        # Beyond the last entry; the comparison below says that it is not known.
         places[places == len(self.situations)] = 0
         return self.tokens[places], self.situations[places] == situations
 
@@ -305,6 +320,7 @@ def _weights(is_memorized: NDArray[np.bool_], memorized_fraction: float) -> Tens
     num_memorized = int(is_memorized.sum())
     num_others = len(is_memorized) - num_memorized
     if num_memorized == 0 or num_others == 0:
+        # Nothing to balance.
         return torch.ones(len(is_memorized))
     of_memorized = memorized_fraction / num_memorized
     of_others = (1 - memorized_fraction) / num_others
@@ -381,12 +397,14 @@ class _PartByPart:
     def step(self, update: int) -> Mapping[str, float]:
         """One update of the part whose turn it is."""
         part, number = divmod(update, self.config.num_updates)
+        # Each part begins with an average, an optimizer and random numbers of its own.
         if part != self._part:
             self._prepare(part)
             self.average = 0.0
             torch.manual_seed(self._part_seed(part))
         network = self.networks[part]
         network.train()
+        # All batches were drawn at once, see `_prepare`.
         batch = self._batches[number]
         self._optimizer.param_groups[0]["lr"] = _learning_rate(self.config, number)
         logits = network(self.rows[part].symbols[batch])
@@ -399,6 +417,7 @@ class _PartByPart:
         )
         is_first = number == 0
         average = (1 - _AVERAGING) * self.average + _AVERAGING * value
+        # The first loss begins the average, which would otherwise rise from 0.
         self.average = value if is_first else average
         if number + 1 == self.config.num_updates:
             self.losses[self.names[part]] = self.average
@@ -424,6 +443,7 @@ class _PartByPart:
         self._optimizer.load_state_dict(state["optimizer"])
         self.average = float(state["average"])
         self.losses = dict(state["losses"])
+        # Last, since building the networks has drawn from it.
         torch.set_rng_state(state["random"])
 
     def fingerprint(self) -> dict[str, Any]:
@@ -451,6 +471,7 @@ class _PartByPart:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        # Drawn at once and not stored: a resumed fit draws the same ones again.
         drawn = torch.multinomial(
             self.rows[part].weights,
             config.num_updates * config.batch_size,

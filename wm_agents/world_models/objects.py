@@ -136,6 +136,7 @@ class _SymbolNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.dropout = dropout
+        # Small embeddings: their sum over many symbols starts near the middle of the activation.
         self.embedding = nn.Parameter(torch.randn(num_symbols, width, generator=generator) * 0.15)
         self.bias = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(_linear(width, width, generator) for _ in range(num_layers))
@@ -143,6 +144,7 @@ class _SymbolNetwork(nn.Module):
 
     def forward(self, symbols: Tensor) -> Tensor:
         """Symbols [B, K] -> logits [B, num_tokens]."""
+        # A sum and not a concatenation, so that a part may read any number of symbols.
         hidden = F.silu(F.embedding_bag(symbols, self.embedding, mode="sum") + self.bias)
         for layer in self.layers:
             hidden = F.silu(layer(self._dropped_out(hidden)))
@@ -198,6 +200,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         self.action_space = action_space
         self.first_action = int(action_space.start)
         self.num_actions = int(action_space.n)
+        # Actions of the space may begin at another number than the view's 0.
         self.view = view
         self.config = config or ObjectConfig()
         self.seed = seed
@@ -233,6 +236,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         """
         rows = check_observations(observations, self.view.observation_size, torch.device("cpu"))
         if not hidden:
+            # -1 is no action yet: the state includes all that is known.
             hidden = (self._initialize(rows), torch.full((len(rows),), -1))
         return ModelState(rows, hidden)
 
@@ -255,7 +259,9 @@ class ObjectModel(Unrolled, FittedModule, Savable):
             raise SpaceError(
                 f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}"
             )
+        # What the parts are now, from which outcomes count their changes.
         values = self.view.values(state.observations.numpy())
+        # The action of the step before is applied only now, when its consequence has been seen.
         states = self.view.update(state.hidden[0].numpy(), state.hidden[1].numpy(), values)
         next_values = self.decide(states, rows, values, generator)
         next_states = self.view.update(states, rows, next_values)
@@ -273,8 +279,10 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         """The next values [B, D], part by part."""
         next_values = values.copy()
         for part, reader in enumerate(self.readers):
+            # Parts in order: a later one may depend on what the earlier ones become.
             expected, situations = self.view.encode(part, states, actions, next_values)
             tokens, is_memorized = reader.situations.lookup(situations)
+            # The network decides only what no table knows.
             rows = np.flatnonzero(~is_memorized)
             if len(rows):
                 symbols, _ = self.view.symbols(part, states[rows], actions[rows], next_values[rows])
@@ -297,6 +305,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         changes = (next_values - values)[:, parts]
         rewards = (changes @ self.reward_weights).astype(np.float32)
         terminations = np.zeros(len(next_values), np.float32)
+        # An ending is a value that was recorded at ends alone.
         for part, endings in zip(parts, self.endings, strict=True):
             terminations[np.isin(next_values[:, part], endings)] = 1.0
         return rewards, terminations
@@ -336,8 +345,10 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
         states, next_values = self._replay(trajectories)
         self.config = config or self.config
+        # Actions and values as the view counts them, from 0.
         values = self.view.values(trajectories.observations[trajectories.observation_of_step])
         actions = trajectories.actions - self.first_action
+        # First, because a reward that the parts do not explain is an error of the view.
         self._fit_outcomes(values, next_values, trajectories)
         self.is_fitted = False
         readers: list[PartReader] = []
@@ -358,6 +369,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
             reader, rows_of_part, known[f"{name}_known"] = learn_tables(steps, self.config)
             readers.append(reader)
             rows.append(rows_of_part)
+        # Only now: the tables decide how large the networks are.
         self.arrange(readers)
         report = fit_networks(
             self.networks,
@@ -419,6 +431,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         elif env is not None:
             observation_space, action_space = _spaces_of(env)
         else:
+            # Without spaces nothing says which actions the file's numbers mean.
             raise CheckpointError("written by an earlier version, without its spaces: pass env")
         config = ObjectConfig.from_json(data["config"])
         model = cls(observation_space, action_space, given, config, seed=data["seed"])
@@ -470,12 +483,14 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         weights = np.linalg.lstsq(changes, trajectories.rewards, rcond=None)[0]
         # Least squares leaves rounding errors, which a reward that is exact should not have.
         weights[np.abs(weights) < 1e-9 * np.abs(weights).max(initial=0.0)] = 0.0
+        # Points are whole; what is nearly whole by rounding is made so.
         is_whole = np.isclose(weights, weights.round(), 1e-6, 0.0)
         self.reward_weights = np.where(is_whole, weights.round(), weights)
         self.endings = []
         for part in parts:
             at_ends = after[trajectories.terminations, part]
             elsewhere = after[~trajectories.terminations, part]
+            # A value that was also seen elsewhere does not end an episode by itself.
             endings = np.setdiff1d(at_ends, elsewhere)
             self.endings.append(tuple(int(value) for value in endings))
 
@@ -498,6 +513,8 @@ def _selected(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """
     if generator is None:
         return logits.argmax(1)
+    # Dividing probabilities by exponential noise and taking the largest draws from them (the
+    # exponential race), in one pass and without a cumulative sum.
     noise = torch.empty_like(logits).exponential_(generator=generator)
     return (torch.softmax(logits, 1) / noise).argmax(1)
 

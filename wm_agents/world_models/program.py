@@ -28,6 +28,7 @@ from wm_envs.data.trajectories import Trajectories
 SUFFIX = ".json"
 KIND = "rule program"
 _MAX_BYTES = 1 << 22  # of a file
+# Bounds the memory of a replay of many episodes.
 _ROWS_AT_ONCE = 4096
 _EXACT = 1e-6  # relative, of rewards, which models give as float32
 
@@ -128,6 +129,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
             )
         self._codec = TokenCodec(self.program.features)
         self._lows = np.array(self.program.lows)
+        # Actions that are vectors have no number to ask for.
         self._has_action = isinstance(self.action_space, spaces.Discrete)
         if not self._has_action and _reads_action(self.program.statements):
             raise SpaceError(
@@ -180,6 +182,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
                 division by 0, or a loop without end.
         """
         run = self._run(state.observations, actions)
+        # The interpreter counts from each feature's low, the codec from 0.
         tokens = torch.as_tensor(run.after - self._lows)
         after = self._codec.decode(tokens).to(state.observations.dtype)
         rewards = torch.as_tensor(run.outcomes["reward"], dtype=torch.float32)
@@ -212,12 +215,14 @@ class ProgramModel(EncodedSpaces, Unrolled):
             found = self._codec.encode(recorded).numpy() + self._lows
             # A record off the lattice is no token, and so cannot be predicted exactly.
             is_off = (self._codec.decode(torch.as_tensor(found - self._lows)) != recorded).numpy()
+            # A negative line is one that left the value open.
             wrong = (run.after != found) | (run.lines[:, :-2] < 0)
             wrong |= self._by_feature(is_off | (decoded != recorded).numpy())
             outcomes = self._wrong_outcomes(run, trajectories, steps)
             is_wrong[steps] = wrong.any(axis=1) | outcomes.any(axis=1)
             shown += [
                 self._mismatch(run, found, wrong, outcomes, row, trajectories, first)
+                # Only so many rows are worked out in full: the first ones are what a reader mends.
                 for row in np.flatnonzero(is_wrong[steps])[: max(0, max_shown - len(shown))]
             ]
         return Replay(trajectories.num_steps, np.flatnonzero(is_wrong), tuple(shown))
@@ -264,6 +269,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
         """
         target = user_path(path)
         target = target if target.is_file() else target.with_name(target.name + SUFFIX)
+        # Size first: a file that is too large is not even read.
         try:
             if target.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"it has more than {_MAX_BYTES} bytes")
@@ -289,6 +295,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
         before = self._codec.encode(observations).numpy() + self._lows
         acts = actions.numpy().astype(np.int64) if self._has_action else np.zeros(0, np.int64)
         run = Interpreter(self.program, before, acts)
+        # All rows at once; branches split them.
         run.block(self.program.statements, np.arange(len(before)))
         return run
 
@@ -303,6 +310,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
     ) -> NDArray[np.bool_]:
         """Whether reward and termination are wrong or open [B, 2]."""
         rewards = trajectories.rewards[steps]
+        # Models and records give float32; programs compute with whole numbers.
         is_close = np.isclose(run.outcomes["reward"], rewards, rtol=_EXACT, atol=_EXACT)
         is_same = run.outcomes["terminated"] == trajectories.terminations[steps]
         wrong: NDArray[np.bool_] = np.stack([~is_close, ~is_same], 1) | (run.lines[:, -2:] < 0)
@@ -323,6 +331,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
         episode = int(trajectories.episode_of_step[step])
         place = int(step - trajectories.step_starts[episode])
         if wrong[row].any():
+            # The first wrong feature in order: others may follow from it.
             number = int(np.argmax(wrong[row]))
             name = self.program.names[number]
             predicted, recorded = float(run.after[row, number]), float(found[row, number])
@@ -332,6 +341,7 @@ class ProgramModel(EncodedSpaces, Unrolled):
             number = len(self.program.names) + outcome
             predicted = float(run.outcomes[name][row])
             recorded = float((trajectories.rewards, trajectories.terminations)[outcome][step])
+        # Its sign says whether the value was left open.
         line = int(run.lines[row, number])
         return Mismatch(episode, place, name, predicted if line >= 0 else None, recorded, abs(line))
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from wm_agents.errors import ProgramError
 from wm_agents.world_models.program_text import Assignment, Branch, Node, Program
 
+# A loop's end is not decidable, its number of rounds is.
 MAX_ROUNDS = 1000  # of all loops together, for one step
+# Well below the largest int64, so that one more operation cannot wrap around.
 _MAX_SIZE = 2.0**62
 
 Ints = NDArray[Any]
@@ -34,6 +36,7 @@ class Interpreter:
         self.after = before.copy()
         self.actions = actions
         self.outcomes = {"reward": np.zeros(len(before)), "terminated": np.zeros(len(before))}
+        # 0 says that no line has set the value.
         self.lines = np.zeros((len(before), before.shape[1] + 2), np.int64)
         self.locals: dict[str, Ints] = {}
         self.num_rounds = 0
@@ -55,6 +58,7 @@ class Interpreter:
             while last < len(statements) and _is_of_line(statements[last], statement.line):
                 last += 1
             group = statements[place:last]
+            # All are computed before the first is assigned.
             values = [
                 None if part.value is None else self.value(part.value, rows) for part in group
             ]
@@ -75,11 +79,13 @@ class Interpreter:
                     f"line {branch.line}: this loop is without end: its condition still holds "
                     f"after {MAX_ROUNDS} rounds of all loops together"
                 )
+            # Only the rows whose condition holds go on.
             self.block(branch.body, rows)
             is_true = self.value(branch.condition, rows) != 0
 
     def _assign(self, part: Assignment, value: Ints | None, rows: Ints) -> None:
         target, line = part.target, part.line if value is not None else -part.line
+        # The line that gave the value, negative where it said that it does not know.
         if isinstance(target, int):
             self.lines[rows, target] = line
             if value is None:
@@ -121,6 +127,7 @@ class Interpreter:
             return self.actions[rows]
         if kind == "local":
             known = self.locals.get(node[1])
+            # A name that this row has not set yet reads as 0.
             return np.zeros(len(rows), np.int64) if known is None else known[rows]
         if kind in ("and", "or"):
             return self._logical(node, rows)
@@ -168,6 +175,8 @@ class Interpreter:
         is_and = node[0] == "and"
         result = np.full(len(rows), is_and)
         for part in node[2:]:
+            # Rows that are not decided yet: `or` is settled by the first true part, `and` by the
+            # first false one.
             open_rows = np.flatnonzero(result == is_and)
             if not len(open_rows):
                 break
@@ -177,6 +186,7 @@ class Interpreter:
     def _conditional(self, node: Node, rows: Ints) -> Ints:
         is_true = self.value(node[2], rows) != 0
         chosen = self.value(node[3], rows[is_true]), self.value(node[4], rows[~is_true])
+        # Whole numbers stay whole unless one side is decimal.
         result = np.zeros(len(rows), np.result_type(*chosen))
         result[is_true], result[~is_true] = chosen
         return result
@@ -213,6 +223,7 @@ def _arithmetic(line: int, operator: str, left: Ints, right: Ints) -> Ints:
             raise ProgramError(f"line {line}: a division by 0")
         return np.floor_divide(left, right) if operator == "//" else np.mod(left, right)
     function: Any = {"+": np.add, "-": np.subtract, "*": np.multiply}[operator]
+    # In floats first, which do not wrap around.
     rough = np.abs(function(left.astype(np.float64), right.astype(np.float64)))
     if not (rough < _MAX_SIZE).all():
         raise ProgramError(f"line {line}: a number beyond 2**62")

@@ -26,6 +26,7 @@ from typing import Any
 from wm_agents.errors import ProgramError
 from wm_agents.world_models.lattice import Feature
 
+# Bounds for programs that strangers or language models wrote.
 MAX_TEXT = 200_000  # characters
 MAX_NODES = 200_000  # of the tree, after families and slices are written out
 MAX_DEPTH = 60  # of one expression
@@ -141,6 +142,7 @@ def read_program(text: str) -> Program:
     """
     if not isinstance(text, str):
         raise ProgramError(f"a program is text, got {type(text).__name__}")
+    # Declarations are no Python: they are taken out, and empty lines keep the numbering.
     if len(text) > MAX_TEXT:
         raise ProgramError(f"a program has at most {MAX_TEXT} characters, got {len(text)}")
     reader = Reader()
@@ -161,6 +163,7 @@ def read_program(text: str) -> Program:
 
 
 def _parsed(text: str) -> ast.Module:
+    # Warnings are errors here: a program that Python wonders about is not one that we meant.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -219,6 +222,7 @@ class Reader:
             low, high = 0, int(match["choices"]) - 1
         width = high - low + 1 if match["choices"] else 1
         origin, step = float(low), 1.0
+        # Decimal steps: column values are origin + step * token.
         if match["step"]:
             origin, step = (float(_number(number, match[part])) for part in ("origin", "step"))
         first = int(match["column"])
@@ -243,6 +247,7 @@ class Reader:
             self.lows.append(low)
             self.names.append(match["name"] if is_single else f"{match['name']}[{place}]")
 
+    # One name, one meaning, in declarations and expressions alike.
     def _new_name(self, number: int, name: str) -> None:
         if name in (*RESERVED, *FUNCTIONS) or name in self.families or name in self.tables:
             raise ProgramError(f"line {number}: the name {name!r} is taken: give another")
@@ -294,16 +299,19 @@ class Reader:
         targets = list(self._targets(target))
         if isinstance(value, ast.Name) and value.id == "unknown":
             nodes: list[Node | None] = [None] * len(targets)
+        # `unknown` may stand for some of several targets.
         elif isinstance(value, ast.Tuple) and any(_is_unknown(part) for part in value.elts):
             nodes = [None if _is_unknown(part) else self.one(part) for part in value.elts]
         else:
             nodes = list(self.vector(value))
+        # One value serves all targets.
         if len(nodes) == 1:
             nodes *= len(targets)
         if len(nodes) != len(targets):
             raise ProgramError(f"line {line}: {len(nodes)} values for {len(targets)} targets")
         for place, node in zip(targets, nodes, strict=True):
             is_outcome = place in ("reward", "terminated")
+            # Features are tokens, and tokens are whole.
             if not is_outcome and node is not None and self._is_real(node):
                 raise ProgramError(
                     f"line {line}: decimal numbers are for reward and terminated alone: give whole "
@@ -323,6 +331,7 @@ class Reader:
             is_taken = name in self.tables or name in (*FUNCTIONS, "action", "after", "unknown")
             if is_taken:
                 raise ProgramError(f"line {target.lineno}: {name} cannot be assigned to")
+            # From here on the name may be read.
             if name not in ("reward", "terminated"):
                 self.locals.add(name)
             yield name
@@ -347,6 +356,8 @@ class Reader:
         if depth > MAX_DEPTH:
             raise ProgramError(f"line {expression.lineno}: nested more than {MAX_DEPTH} deep")
         nodes = self._vector(expression, depth + 1)
+        # Counted after families are written out: `all(a == b)` over a thousand members is a
+        # thousand nodes.
         self.num_nodes += len(nodes)
         if self.num_nodes > MAX_NODES:
             raise ProgramError(f"the program stands for more than {MAX_NODES} operations")
@@ -370,6 +381,7 @@ class Reader:
             return [("bin", line, operator, a, b) for a, b in _paired(line, left, right)]
         if isinstance(expression, ast.BoolOp):
             kind = "and" if isinstance(expression.op, ast.And) else "or"
+            # Scalars here: the truth of a family has to be asked for with all() or any().
             parts = [self.one(part, depth) for part in expression.values]
             return [(kind, line, *parts)]
         if isinstance(expression, ast.Compare):
@@ -422,6 +434,7 @@ class Reader:
                 f"line {line}: {ast.unparse(expression)} is not known: the program has features "
                 f"{list(self.families)[:12]}, tables {list(self.tables)[:12]}, action and after"
             )
+        # A name without an index means every member of its family.
         if index is None:
             places = range(family.size)
         elif isinstance(index, ast.Slice):
@@ -460,6 +473,7 @@ class Reader:
             right = self.vector(compared, depth)
             name = _COMPARISONS[type(operator)]
             results.append([("cmp", line, name, a, b) for a, b in _paired(line, left, right)])
+            # A chain such as 0 <= a < b compares neighbors.
             left = right
         if len(results) == 1:
             return results[0]
@@ -488,6 +502,7 @@ class Reader:
         if node[0] == "table":
             return any(not float(entry).is_integer() for entry in self.tables[node[2]])
         if node[0] in ("cmp", "in", "and", "or", "not"):
+            # Comparisons give 0 or 1, whatever they compare.
             return False
         return any(self._is_real(part) for part in node[1:])
 

@@ -53,6 +53,7 @@ class Writer:
             "f" if column_names is None else _stem([column_names[c] for c in feature.columns])
             for feature in features
         ]
+        # Names of the columns where they are known: a reader thinks in them.
         families = _families(features, named, is_numbered=column_names is None)
         names = []
         for name, _, size in families:
@@ -91,6 +92,7 @@ class Writer:
 
     def _table(self, numbers: Sequence[float]) -> str:
         key = tuple(numbers)
+        # Equal tables are written once.
         return self.tables.setdefault(key, f"t{len(self.tables)}")
 
     # --- what features become
@@ -98,12 +100,14 @@ class Writer:
     def _dynamics(self, rules: TokenRules) -> list[str]:
         """Assignments that all actions share, then those of each set of actions."""
         by_action = [self._assignments(rules, action) for action in range(len(rules.sources))]
+        # What all actions share stands above the branches.
         shared = {
             target: value
             for target, value in by_action[0].items()
             if all(own.get(target) == value for own in by_action)
         }
         lines = self._lines(shared, "")
+        # Actions that do the same share one branch.
         groups: dict[tuple[tuple[int, str], ...], list[int]] = {}
         for action, own in enumerate(by_action):
             rest = tuple((target, value) for target, value in own.items() if target not in shared)
@@ -141,6 +145,7 @@ class Writer:
         low, size = self.lows[target], self.features[target].num_values
         is_known = table != UNKNOWN
         own = np.arange(len(table))
+        # A program says nothing about what stays, so that it is as long as what happens.
         if source == target:  # what was never seen stays
             table, is_known = np.where(is_known, table, own), np.ones_like(is_known)
             if (table == own).all():
@@ -150,6 +155,7 @@ class Writer:
         read = self._token(source)
         if (table == table[0]).all():
             return str(int(table[0]) + low)
+        # A shift around the range is arithmetic; only what has no such form becomes a table.
         shift = int(table[0])
         if len(table) == size and ((own + shift) % size == table).all():
             moved = read if shift == 0 else f"({read} + {shift}) % {size}"
@@ -177,6 +183,7 @@ class Writer:
         for _, first, size in self.families:
             targets = [target for target in range(first, first + size) if target in values]
             while targets:
+                # As many targets in a line as fit.
                 taken = 1
                 while taken < len(targets) and self._fits(targets[: taken + 1], values, indent):
                     taken += 1
@@ -212,6 +219,7 @@ class Writer:
             return [f"{name} = unknown"]
         if outcome.kind == "constant":
             value = outcome.values[0]
+            # 0 is what a program without the line gives, too.
             return [f"{name} = {_written(value)}"] if value else []
         if outcome.kind == "goal":
             return [f"{name} = {self._goal(outcome)}"]
@@ -221,6 +229,7 @@ class Writer:
         half = len(outcome.sources) // 2
         changing, goals = list(outcome.sources[:half]), list(outcome.sources[half:])
         unrewarded, rewarded = (_written(value) for value in outcome.values)
+        # Families can be compared as a whole where both count from the same number.
         if all(self.lows[a] == self.lows[b] for a, b in zip(changing, goals, strict=True)):
             left, right = self._listed(changing, "after."), self._listed(goals)
             left, right = (f"({side})" if ", " in side else side for side in (left, right))
@@ -246,6 +255,7 @@ class Writer:
             value = self._outcome_value(entries, source, "after." if is_after else "")
             if len(rows) == 1:
                 lines.append(f"{name} = {value}")
+            # Zero needs no branch.
             elif value != "0":
                 lines += [f"if {self._is_action(actions)}:", f"    {name} = {value}"]
         return lines
@@ -255,6 +265,7 @@ class Writer:
         if len(values) == 1:
             return _written(row[0])
         rare, common = values[np.argmin(counts)], values[np.argmax(counts)]
+        # A few exceptions read better as a set than as a table.
         if len(values) == 2 and counts.min() <= _MANY and rare != common:
             places = np.flatnonzero(np.array(row) == rare) + self.lows[source]
             members = ", ".join(str(int(place)) for place in places)
@@ -277,6 +288,7 @@ def _families(
         while last < len(features) and _follows(features, named, first, last, is_numbered):
             last += 1
         pattern = _pattern(named[first]) if last > first + 1 else named[first]
+        # Names that Python or the grammar uses would not parse.
         name = _identifier(pattern, taken)
         taken.add(name)
         families.append((name, first, last - first))

@@ -14,6 +14,7 @@ from wm_agents.training.config_checks import require_between, require_integers
 from wm_agents.world_models.encoding import check_observations
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -83,6 +84,7 @@ class RecurrentModel(NeuralModel):
         return self.config.num_context
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
+        # At the beginning of an episode there is nothing to remember.
         """Observations [B, O] with the memory of what preceded them.
 
         Or none at the beginning of an episode.
@@ -100,6 +102,7 @@ class RecurrentModel(NeuralModel):
         acts = self.encode_actions(actions)
         memory, output = self._advance(state.observations, acts, state.hidden[0])
         after = self.decode(state.observations, output, acts)
+        # The heads read the memory after the step, in which observation and action are contained.
         transition = torch.cat([memory, self.inputs(after)], -1)
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
@@ -111,22 +114,23 @@ class RecurrentModel(NeuralModel):
         Of which the first `num_context` steps see the recorded observations.
         """
         acts = self.encode_actions(segment.actions)
+        # One step at least is imagined.
         num_context = min(self.num_context, segment.horizon - 1)
         memory = segment.memory
         if memory is None:
             memory = acts.new_zeros(len(acts), self.config.num_hidden)
         elif torch.is_grad_enabled():
+            # Some windows forget, so that the model also works where an episode is entered in its
+            # middle.
             is_kept = torch.rand(len(acts), 1, generator=generator) >= self.config.forgetful_share
             memory = memory * is_kept.to(memory)
         present, errors, memories = segment.inputs, [], []
         for step in range(segment.horizon):
+            # Context steps see what was recorded, later ones what the model said.
             present = segment.observations[:, step] if 0 < step <= num_context else present
             memory, output = self._advance(present, acts[:, step], memory)
-            errors.append(
-                (output - self.targets(present, segment.observations[:, step + 1]))
-                .square()
-                .mean(-1)
-            )
+            error = output - self.targets(present, segment.observations[:, step + 1])
+            errors.append(column_mean(error.square()))
             memories.append(memory)
             present = self.decode(present, output, acts[:, step])
         transitions = torch.cat(
@@ -147,9 +151,11 @@ class RecurrentModel(NeuralModel):
     def remember(self, source: BatchSampler) -> Tensor:
         """The memories [S, num_hidden] before each recorded step, of all episodes side by side."""
         memories = self.low.new_zeros(source.num_steps, self.config.num_hidden)
+        # Longest first, so that the episodes that go on are the first rows.
         order = torch.argsort(source.lengths, descending=True, stable=True)
         starts, lengths = source.step_starts[order], source.lengths[order]
         memory = self.low.new_zeros(len(order), self.config.num_hidden)
+        # The memory after the last step precedes no recorded step.
         for position in range(int(lengths[0]) - 1):
             num_going = int((lengths > position + 1).sum())
             steps = starts[:num_going] + position
@@ -164,6 +170,7 @@ class RecurrentModel(NeuralModel):
 
         Memories have none.
         """
+        # The memory has no unit of the data.
         memories = Affine.identity(self.config.num_hidden, self.device)
         change_cell_inputs(self.cell, change.joint)
         self.dynamics.change_inputs(Affine.join(change.joint, memories))

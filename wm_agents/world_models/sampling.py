@@ -53,16 +53,19 @@ class BatchSampler:
         self.step_starts = to(trajectories.step_starts)
         self.lengths = to(trajectories.lengths)
         ends = trajectories.step_starts + trajectories.lengths
+        # The row behind each episode's last step, for every step of it.
         self.end_of_step = to(ends[trajectories.episode_of_step])
 
     def gather(self, starts: Tensor, horizon: int) -> TrainingBatch:
         """The windows that start at steps [B]."""
+        # One more than steps: H steps lead through H + 1 observations.
         offsets = torch.arange(horizon + 1, device=starts.device)
         ends = self.end_of_step[starts, None]
         steps = starts[:, None] + offsets
         mask = (steps < ends)[:, :horizon].float()
         # Each episode has one observation more than steps, hence two ways of counting.
         rows = torch.minimum(steps, ends) - starts[:, None] + self.observation_of_step[starts, None]
+        # Beyond the end of an episode its last step is repeated, which the mask leaves out.
         steps = torch.minimum(steps, ends - 1)[:, :horizon]
         observations = self.observations[rows]  # [B, H + 1, O]
         memory = None if self.memories is None else self.memories[starts]
@@ -78,11 +81,13 @@ class BatchSampler:
 
     def sample(self, num_windows: int, horizon: int, generator: torch.Generator) -> TrainingBatch:
         """Windows that start at random steps."""
+        # Drawn on the CPU: the same windows on every device.
         starts = torch.randint(self.num_steps, (num_windows,), generator=generator)
         return self.gather(starts.to(self.observations.device), horizon)
 
     def spread(self, num_windows: int, horizon: int) -> TrainingBatch:
         """At most this many windows, evenly spaced over all steps."""
         count = min(num_windows, self.num_steps)
+        # Evenly spaced and not drawn: two evaluations differ by the weights alone.
         starts = torch.linspace(0, self.num_steps - 1, count).round().long()
         return self.gather(starts.to(self.observations.device), horizon)

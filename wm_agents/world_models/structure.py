@@ -20,6 +20,7 @@ from torch import Tensor
 Tokens = NDArray[np.int64]
 
 UNKNOWN = -1
+# Fewer rows than this prove nothing, whatever the statistics say.
 _MIN_ROWS = 4
 # Rewards with more different values are no categories.
 _MAX_OUTCOMES = 32
@@ -61,6 +62,8 @@ class TokenRules:
             )
             for f in range(num_features)
         ]
+        # A value that was never seen under an action has an unknown entry, which contradicts
+        # nothing.
         return np.array(keeps)
 
 
@@ -80,9 +83,11 @@ def learn_rules(
     sources = np.full((num_actions, num_features), UNKNOWN)
     tables = np.full((num_actions, num_features, max_values), UNKNOWN)
     for feature in range(num_features):
+        # One rule for all actions has more rows behind it than one for each.
         shared = find_rule(before, after[:, feature], feature, num_values)
         for action in range(num_actions):
             rows = actions == action
+            # Only for features that the actions move differently.
             rule = shared or find_rule(before[rows], after[rows, feature], feature, num_values)
             if rule is not None:
                 sources[action, feature], tables[action, feature, : len(rule[1])] = rule
@@ -105,6 +110,7 @@ def _rules(
 ) -> Iterator[tuple[int, Tokens]]:
     size = int(num_values[feature])
     identity = np.arange(size)
+    # Only tokens of equal range can be copied or shifted from each other.
     alike = np.flatnonzero(num_values == size)
     alike = alike[
         np.argsort(np.abs(alike - feature), kind="stable")
@@ -112,9 +118,11 @@ def _rules(
     if len(target) < _MIN_ROWS:
         return
     num_rules = 2 * len(alike) + 1
+    # [S, sources]: by how much each candidate would have to be shifted in every step.
     shifts = (target[:, None] - before[:, alike]) % size
     is_shift = (shifts == shifts[:1]).all(0)
     is_equal = is_shift & (shifts[:1] == 0).all(0)
+    # Rules without a free choice of the source are believed after fewer rows.
     if len(target) >= _min_rows(size, num_rules):
         if is_equal[0]:
             yield feature, identity
@@ -122,6 +130,8 @@ def _rules(
             yield feature, (identity + shifts[0, 0]) % size
         if (target == target[0]).all():
             yield feature, np.full(size, target[0])
+    # A source was chosen among many: a target of few values would be matched by one of them by
+    # chance.
     if len(target) >= _min_rows(_diversity(target), num_rules):
         yield from ((int(source), identity) for source in alike[is_equal])
         for source, shift in zip(alike[is_shift], shifts[0, is_shift], strict=True):
@@ -136,6 +146,7 @@ def _min_rows(num_values: float, num_rules: int) -> float:
 
     A false rule agrees with a step about once in `num_values`.
     """
+    # Of n false rules one survives N rows with probability n / K^N; below 1/100 for this N.
     return max(_MIN_ROWS, float(np.log(100 * num_rules) / np.log(max(num_values, 1 + 1e-9))))
 
 
@@ -145,6 +156,7 @@ def _diversity(tokens: Tokens) -> float:
     1 for a constant (inverse Simpson).
     """
     shares = np.bincount(tokens) / max(len(tokens), 1)
+    # The inverse Simpson index: equal shares give the number of values, one value gives 1.
     return float(1 / max(np.square(shares).sum(), 1e-9))
 
 
@@ -159,10 +171,14 @@ def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int,
     min_rows = _min_rows(_diversity(target), before.shape[1])
     for source in range(before.shape[1]):
         table = np.full(int(num_values[source]), UNKNOWN)
+        # The last row of each token decides; the comparison below finds where rows contradict it.
         table[before[:, source]] = target
+        # A row that sets an entry confirms nothing, every further one does.
         confirmations = len(target) - int((table != UNKNOWN).sum())
         if confirmations >= min_rows and (table[before[:, source]] == target).all():
             found.append((-confirmations, source, table))
+    # Most confirmations first, then the first source: equal rules give equal results on every
+    # machine.
     return min(found, key=lambda item: item[:2])[1:] if found else None
 
 
@@ -183,8 +199,10 @@ def find_goal(
     changing, constant = np.flatnonzero(~copied), np.flatnonzero(copied)
     if not len(changing):
         return None
+    # Nearest offsets first: goals lie beside what they are for.
     for offset in sorted({int(c - changing[0]) for c in constant}, key=abs):
         goals = changing + offset
+        # Exactly the rewarded steps: one exception and it is no goal.
         if np.isin(goals, constant).all() and np.array_equal(
             (after[:, changing] == before[:, goals]).all(1), is_rewarded
         ):
@@ -236,6 +254,7 @@ class Outcome:
             is_rewarded = (after[:, self.sources[:half]] == before[:, self.sources[half:]]).all(1)
             unrewarded, rewarded = torch.tensor(self.values, device=before.device)
             return torch.where(is_rewarded, rewarded, unrewarded)
+        # Places beyond the features mean tokens after the step.
         num_features, (source,) = before.shape[1], self.sources
         tokens = before[:, source] if source < num_features else after[:, source - num_features]
         table = torch.tensor(self.values, device=before.device).view(num_actions, -1)
@@ -258,6 +277,7 @@ def find_outcome(
             are 0, for reaching such a goal.
     """
     seen, categories = np.unique(values.astype(np.float64), return_inverse=True)
+    # Only one value so far may be a goal that nobody has reached; an optimist tries for it.
     if is_goal_tried and (len(seen) == 2 or (len(seen) == 1 and is_optimistic)):
         goals = find_goal(steps.before, steps.after, categories == 1, steps.copied)
         if goals is not None:
@@ -272,6 +292,7 @@ def find_outcome(
             )
     if len(seen) == 1:
         return Outcome("constant", (float(seen[0]),))
+    # Rewards of many values are measured and not counted: a table would only repeat the data.
     return _find_table(seen, categories, steps) if len(seen) <= _MAX_OUTCOMES else None
 
 
@@ -285,12 +306,14 @@ def _find_table(
     tokens = np.hstack([steps.before, steps.after])
     max_values = int(tokens.max()) + 1
     sizes = np.full(tokens.shape[1], max_values * steps.num_actions)
+    # The action becomes a part of the token: one table for both.
     rule = find_table(tokens + max_values * steps.actions[:, None], categories, sizes)
     if rule is None:
         return None
     mean, (source, table) = float(values[categories].mean()), rule
     return Outcome(
         "table",
+        # An action that was never tried in a place is expected to pay what is usual.
         tuple(float(values[entry]) if entry != UNKNOWN else mean for entry in table),
         (source,),
     )

@@ -39,6 +39,7 @@ class _Counts:
     rewards: Tensor  # [S * A], mean
     terminations: Tensor  # [S * A], share
 
+    # A file is foreign: an index beyond the table would read another row's numbers.
     def check(self, num_states: int, num_actions: int) -> None:
         """Raise CheckpointError unless every row's successors can be looked up."""
         num_rows = num_states * num_actions
@@ -85,6 +86,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted, Savable):
             )
         self.num_actions = int(self.action_space.n)
         self._first_action = int(self.action_space.start)
+        # By the bytes of a row: equal observations are equal keys, without any tolerance.
         self._index: dict[bytes, int] = {}
         self._observations = torch.zeros(0, self.num_features)
         self._counts = _count(
@@ -134,11 +136,13 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted, Savable):
         if config is not None:
             raise ConfigError(f"a table has nothing to configure, got {config}")
         self._check_trajectories(trajectories)
+        # Adding 0 turns -0 into 0, which is the same number with other bytes.
         rows, inverse = np.unique(trajectories.observations + 0.0, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0.0 alone gives it a second axis
         self._set_rows(torch.as_tensor(rows.astype(np.float32)))
         before = trajectories.observation_of_step
         actions = trajectories.actions.astype(np.int64) - self._first_action
+        # One number a pair of observation and action.
         pairs = inverse[before] * self.num_actions + actions
         size = len(rows) * self.num_actions
         self._counts = _count(
@@ -200,6 +204,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted, Savable):
         pairs, is_known = self._pairs(state.observations, actions)
         draws = None if generator is None else torch.rand(len(pairs), generator=generator)
         successors = _successors(counts, pairs, draws)
+        # What was never seen stays as it is, without reward and end.
         after = state.observations.clone()
         after[is_known] = self._observations[successors]
         rewards = torch.zeros(len(after))
@@ -217,6 +222,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted, Savable):
         pairs = states * self.num_actions + actions.long() - self._first_action
         is_known = states >= 0
         sizes = self._counts.first.diff()
+        # A known observation under an untried action has no successor either.
         is_known[is_known.clone()] = sizes[pairs[is_known]] > 0
         return pairs[is_known], is_known
 
@@ -229,11 +235,13 @@ def _count(
     size: int,
 ) -> _Counts:
     transitions, times = np.unique(np.stack([pairs, successors], 1), axis=0, return_counts=True)
+    # Each row's successors by falling frequency, so that the first is the most frequent one.
     order = np.lexsort((transitions[:, 1], -times, transitions[:, 0]))
     transitions, times = transitions[order], times[order]
     visits = np.bincount(pairs, minlength=size)
     first = np.concatenate([[0], np.cumsum(np.bincount(transitions[:, 0], minlength=size))])
     before = np.concatenate([[0], np.cumsum(times)])
+    # Cumulative shares within a row: a uniform number finds its successor by bisection.
     shares = (before[1:] - before[first[transitions[:, 0]]]) / visits[transitions[:, 0]]
     mean = [
         np.bincount(pairs, values, minlength=size) / np.maximum(visits, 1)

@@ -44,6 +44,7 @@ from wm_agents.world_models.structure import (
 )
 from wm_envs.data.trajectories import Trajectories
 
+# A category that no data had names a new value of a known feature, and starts out unlikely.
 _UNSEEN_LOGIT = -3.0  # of a token that the fit before a warm start did not know
 
 
@@ -151,7 +152,9 @@ class TokenModel(NeuralModel):
         """
         self._check_trajectories(trajectories)
         is_warm = config is not None and config.is_warm_start and self.is_measured
+        # Kept until `adapt`, since learning the structure replaces network and codec.
         self._before = self._measurements() if is_warm else None
+        # From all episodes, held-out ones included: a rule that one of them contradicts is none.
         self._learn_structure(trajectories)
         if self.is_exact:
             self.is_fitted = True
@@ -173,6 +176,7 @@ class TokenModel(NeuralModel):
 
         The structure is that of all episodes.
         """
+        # Rules are not touched: they were learned just now.
         self._arrange(FeatureLayout(self.num_features))
         self._measure(trajectories)
 
@@ -180,6 +184,8 @@ class TokenModel(NeuralModel):
         """Take over the network of the fit before, as far as its tokens still are some."""
         before, self._before = self._before, None
         if before is None:
+            # The fit before was explained by rules alone, so that there are no weights to take
+            # over.
             self.initialize(trajectories)
             return
         self.input_scale, self.reward_scale = before["input_scale"], before["reward_scale"]
@@ -187,6 +193,7 @@ class TokenModel(NeuralModel):
         acts = self.encode_actions.fit(trajectories.actions)
         self._measure_again(trajectories, before)
         change = self._rescaling(before, acts)
+        # Inputs are numbers and one-hots: the first change their unit, the second their place.
         inputs = Affine.join(change.inputs, self._one_hots_of(before["codec"]))
         if before["network"] is not None and self.network is not None:
             self._take_over_network(before, Affine.join(inputs, acts))
@@ -221,6 +228,7 @@ class TokenModel(NeuralModel):
         features = {category[0] for category in old}
         for place, (source, category) in enumerate(zip(places, new, strict=True)):
             if source is None and category[0] in features:
+                # A feature that is new altogether has no known categories to stand back behind.
                 change.shift[place] = _UNSEEN_LOGIT
         self.network = before["network"]
         self.network.change_inputs(to_old)
@@ -237,6 +245,7 @@ class TokenModel(NeuralModel):
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B] or [B, A]."""
+        # Everything is decided on tokens; numbers come back only at the end.
         before = self.codec.encode(state.observations)
         indices = self._action_indices(actions)
         after = self._apply_rules(before, indices)
@@ -258,6 +267,7 @@ class TokenModel(NeuralModel):
         On the recorded transitions.
         """
         before, after = segment.observations[:, :-1], segment.observations[:, 1:]
+        # A zero that hangs on the data keeps terms without a head on the right device.
         acts, zero = self.encode_actions(segment.actions), segment.mask.sum() * 0
         terms = {"state": zero, "reward": zero, "termination": zero}
         if self.structure.unresolved:
@@ -315,8 +325,10 @@ class TokenModel(NeuralModel):
         return int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 1
 
     def _action_indices(self, actions: Tensor) -> Tensor:
+        # Rules count actions from 0.
         if isinstance(self.action_space, spaces.Discrete):
             return actions.long() - int(self.action_space.start)
+        # Vectors of numbers are no categories, so that all of them share one rule.
         return torch.zeros(len(actions), dtype=torch.long, device=self.device)
 
     def _learn_structure(self, trajectories: Trajectories) -> None:
@@ -336,6 +348,7 @@ class TokenModel(NeuralModel):
         steps = TokenSteps(before, after, actions, num_actions, rules.copied)
         reward, termination = (
             find_outcome(values, steps, is_goal_tried, self.config.is_optimistic)
+            # A constant is found even where rules are not looked for: no network learns it better.
             if self.config.finds_rules or len(np.unique(values)) == 1
             else None
             for values, is_goal_tried in (
@@ -343,6 +356,7 @@ class TokenModel(NeuralModel):
                 (trajectories.terminations, False),
             )
         )
+        # Fewer categories where only a few differences occur, such as "one up".
         classes = tuple(_classes(before[:, f], after[:, f], int(num_values[f])) for f in unresolved)
         self._set_structure(_Structure(features, unresolved, classes, reward, termination), rules)
 
@@ -355,6 +369,7 @@ class TokenModel(NeuralModel):
 
     def _apply_rules(self, before: Tensor, indices: Tensor) -> Tensor:
         """Next tokens [B, F] by the rules; where they say nothing, tokens stay."""
+        # -1 would wrap around to the last feature; its entry is replaced below.
         sources = self.sources[indices]
         values = torch.gather(before, 1, sources.clamp_min(0))
         features = torch.arange(before.shape[1], device=before.device)
@@ -376,6 +391,7 @@ class TokenModel(NeuralModel):
             if generator is None:
                 category = logits[number].argmax(-1)
             else:
+                # Drawn where the generator is.
                 probabilities = torch.softmax(logits[number], -1).to(generator.device)
                 category = (
                     torch.multinomial(probabilities, 1, generator=generator)
@@ -383,6 +399,7 @@ class TokenModel(NeuralModel):
                     .to(self.device)
                 )
             token = self._token_of(number, category, before[:, feature])
+            # A feature may have rules under some actions and none under others.
             is_open = self.sources[indices, feature] == UNKNOWN
             after[:, feature] = torch.where(is_open, token, after[:, feature])
 
@@ -403,6 +420,7 @@ class TokenModel(NeuralModel):
             return after
         size = self.structure.features[self.structure.unresolved[number]].num_values
         ordered = torch.tensor(classes, device=before.device)
+        # How far each recorded difference is from each category, around the circle of tokens.
         gap = ((after - before).unsqueeze(-1) - ordered) % size
         return torch.minimum(gap, size - gap).argmin(-1)  # differences go round
 
@@ -415,6 +433,7 @@ class TokenModel(NeuralModel):
             losses.append(
                 F.cross_entropy(logits[number].flatten(0, -2), targets.flatten(), reduction="none")
             )
+        # The mean over features, so that the weight of the term does not grow with their number.
         return masked_mean(torch.stack(losses).mean(0).view(mask.shape), mask)
 
     def _logits(self, observations: Tensor, acts: Tensor) -> list[Tensor]:
@@ -447,6 +466,7 @@ class TokenModel(NeuralModel):
         terminations = (
             None if termination is None else termination.read(before, after, indices, num_actions)
         )
+        # The heads are asked only for what no rule gives.
         if rewards is None or terminations is None:
             acts = self.encode_actions(actions)
             transitions = torch.cat([self.inputs(observations), acts, self.inputs(following)], -1)
@@ -465,6 +485,7 @@ class TokenModel(NeuralModel):
         )
 
     def _build(self, generator: torch.Generator) -> None:
+        # Before any data: one feature of all columns, which the first fit replaces.
         if not hasattr(self, "structure"):
             self.structure = _Structure(
                 (Feature(tuple(range(self.num_features)), self.num_features),)
@@ -502,6 +523,7 @@ def _categories(structure: _Structure) -> list[tuple[tuple[int, ...], str, float
     for feature, classes in zip(structure.unresolved, structure.classes, strict=True):
         token = structure.features[feature]
         if classes:  # differences go round: the shorter way
+            # Half of the range up or down: -1 and not size - 1.
             shortest = [
                 (entry + token.num_values // 2) % token.num_values - token.num_values // 2
                 for entry in classes
@@ -520,5 +542,6 @@ def _classes(
 
     Else () for absolute tokens.
     """
+    # With as many differences as tokens, the next token itself is as good a category.
     differences = np.unique((after - before) % size)
     return tuple(differences.tolist()) if len(differences) < size else ()

@@ -85,16 +85,19 @@ def unroll(
     else:
         state = model.start(float_tensor(start, f"observations of {model.observation_space}"))
     actions = action_tensor(actions, model.action_space, state.observations.device)
+    # A single action sequence needs a batch axis, too: [H] would be taken for a batch of B = H.
     if actions.ndim < 2 or actions.shape[1] < 1 or len(actions) != len(state.observations):
         raise SpaceError(
             f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got "
             f"{tuple(actions.shape)}"
         )
+    # The first observation is the given one, so that H steps give H + 1 observations.
     observations, steps = [state.observations], []
     for step in range(actions.shape[1]):
         state, prediction = model.step(state, actions[:, step], generator)
         observations.append(prediction.observations)
         steps.append(prediction)
+    # Models of one network have no disagreement to report.
     spread = [step.disagreement for step in steps if step.disagreement is not None]
     return Rollout(
         torch.stack(observations, 1),
@@ -125,20 +128,24 @@ def recorded_states(model: WorldModel, trajectories: Trajectories) -> ModelState
     if not plain.hidden or not getattr(model, "has_memory", True):
         return plain
     hidden = tuple(values.clone() for values in plain.hidden)
+    # Longest first: the episodes that still go on are then the first rows of the walk.
     order = (-trajectories.lengths).argsort(kind="stable")
     starts, lengths = trajectories.step_starts[order], trajectories.lengths[order]
     walk = model.start(observations(trajectories.observation_of_step[starts]))
     for position in range(int(lengths[0])):
         steps = starts[lengths > position] + position
         index = torch.as_tensor(steps, device=plain.observations.device)
+        # Every episode that is this long, at the same step of each.
         for values, walked in zip(hidden, walk.hidden, strict=True):
             values[index] = walked
         num_going = int((lengths > position + 1).sum())
         if num_going == 0:
             break
+        # Episodes that end here leave the walk.
         rows = walk.select(torch.arange(num_going, device=plain.observations.device))
         actions = torch.as_tensor(trajectories.actions[steps[:num_going]], device=device)
         after, _ = model.step(rows, actions)
+        # The recorded observation replaces the imagined one; only the memory is carried on.
         walk = model.start(
             observations(trajectories.observation_of_step[steps[:num_going]] + 1), after.hidden
         )

@@ -94,6 +94,7 @@ def _wrapping_integers(function: Function) -> Function:
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:
+        # Hashes wrap around by design; NumPy warns of it in scalars only.
         with np.errstate(over="ignore"):
             return function(*arguments)
 
@@ -126,6 +127,8 @@ def enable_cache(dispatcher: Any, folder: str) -> None:
     # Numba reads the folder while a cache is made; the user's own functions keep theirs.
     before, config.CACHE_DIR = config.CACHE_DIR, folder
     try:
+        # The attribute that Numba's own `enable_caching` sets, with a cache whose failures are
+        # misses.
         dispatcher._cache = _SafeCache(dispatcher.py_func)
     except (OSError, RuntimeError):
         return  # nothing tells whether code without a source is old

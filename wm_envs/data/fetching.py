@@ -290,6 +290,7 @@ def _is_whole(folder: Path, file: _File) -> bool:
 
 def _download(url: str, timeout: float) -> bytes:
     """The bytes behind an address; whatever goes wrong is one DownloadError that names it."""
+    # The timeout of `urlopen` is for one read; the whole of a file may take ten of them.
     deadline = time.monotonic() + 10 * timeout
     parts: list[bytes] = []
     num_bytes = 0

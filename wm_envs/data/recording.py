@@ -123,6 +123,7 @@ def record_split(
         TrajectoryError: As `record`.
     """
     steps = check_integer("steps", steps, 1)
+    # Eight episodes tell how long one lasts, which is not known before anybody has played.
     probe = record(env_id, episodes=8, seed=seed, progress=False)
     num_train = max(2, round(steps / probe.lengths.mean()))
     num_episodes = num_train + max(2, num_train // 4)
@@ -192,6 +193,7 @@ def _record_here(
     num_envs = min(num_envs, episodes)
     vector_env = _make(env_id, num_envs, env_kwargs)
     try:
+        # Quotas, not the first episodes to finish: short episodes would be drawn too often.
         quotas = np.full(num_envs, episodes // num_envs) + (
             np.arange(num_envs) < episodes % num_envs
         )
@@ -262,6 +264,7 @@ def _play(
         rows.append(observation_codec.encode(observations))
         columns["actions"].append(action_codec.encode(actions))
         for name, values in zip(_STEP_NAMES[1:], outcome, strict=True):
+            # A vector environment may write its next step into the same arrays.
             columns[name].append(np.array(values))
         finished += outcome[1] | outcome[2]
         bar.advance(int(np.minimum(finished, quotas).sum()) - bar.num_done)
@@ -358,6 +361,7 @@ def _gather(
 ) -> list[dict[str, NDArray[Any]]]:
     """Keep `width` tasks under way; each result is taken out of the store as it arrives."""
     results: list[Any] = [None] * len(tasks)
+    # From the end, so that `pop` takes the tasks in their order.
     waiting = list(enumerate(tasks))[::-1]
     running: dict[Any, int] = {}
     try:
@@ -380,6 +384,7 @@ def _call(shared: tuple[Callable[..., Any], list[Any]], task: dict[str, Any]) ->
     """What a worker does: learn the ids that the caller knows, then the task."""
     function, specs = shared
     for spec in specs:
+        # A worker may know an id by a registration of its own, which stays.
         gym.registry.setdefault(spec.id, spec)
     return function(**task)
 

@@ -80,6 +80,7 @@ class Trajectories:
             "lengths": checked_lengths(self.lengths),
         }
         for name, array in checked.items():
+            # A frozen dataclass refuses plain assignment, also to its own constructor.
             object.__setattr__(self, name, array)
         self._check_sizes()
         self._check_ends()
@@ -194,8 +195,10 @@ class Trajectories:
             )
         check_length("terminations", ended, len(before), "observations")
         check_length("truncations", cut, len(before), "observations")
+        # A row that does not go on from the row before begins an episode, marked or not.
         is_last = np.append((after[:-1] != before[1:]).any(1), True) | ended | cut
         lasts = np.flatnonzero(is_last)
+        # Each episode has one more observation than steps: what its last step led to.
         merged = np.insert(before, lasts + 1, after[lasts], axis=0)
         return cls(merged, actions, rewards, ended, cut, lengths_between(lasts, len(before)))  # type: ignore[arg-type]
 
@@ -380,6 +383,7 @@ class Trajectories:
 
     def duplicates(self, other: "Trajectories") -> "Duplicates":
         """What of these trajectories also occurs, bitwise, in `other`."""
+        # By their bytes, since a set is searched at once where arrays would be compared in pairs.
         theirs = {_episode_key(episode) for episode in other}
         is_shared = [_episode_key(episode) in theirs for episode in self]
         steps = np.isin(_transition_keys(self), _transition_keys(other))
@@ -418,6 +422,7 @@ class Trajectories:
         outside = first[(first < 0) | (first >= self.num_steps)]
         if len(outside):
             raise TrajectoryError(f"step {outside[0]} does not exist: there are {self.num_steps}")
+        # Past the end of its episode a window repeats the last row, which the mask leaves out.
         ends = (self.step_starts + self.lengths)[self.episode_of_step[first], None]
         steps = first[:, None] + np.arange(horizon + 1)
         mask = (steps < ends)[:, :horizon]
@@ -457,6 +462,7 @@ class Trajectories:
             with open(path, "rb") as file, np.load(_zipped(file), allow_pickle=False) as archive:
                 size = sum(member.file_size for member in archive.zip.infolist())
                 if size > MAX_BYTES:
+                    # A small file can unpack to more than the memory holds.
                     raise ValueError(f"it unpacks to {size} bytes, more than {MAX_BYTES}")
                 arrays = {name: archive[name] for name in ARRAY_NAMES}
                 # Files of the first release hold no spaces.
@@ -620,6 +626,7 @@ def _concatenated(name: str, parts: Sequence[Array]) -> Array:
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers from each start on, `lengths` of them, one range after the other."""
     before: NDArray[np.int64] = np.cumsum(lengths) - lengths
+    # Without a loop over the episodes, of which there may be many thousands.
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 

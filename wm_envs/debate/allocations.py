@@ -54,6 +54,7 @@ def check_bounds(minimum: Any, maximum: Any) -> tuple[float, float]:
             or not math.isfinite(value)
         ):
             raise DebateError(f"the bounds of an allocation are finite numbers, got {value!r}")
+    # Seven shares of at least 1/7, or of at most 1/7, cannot sum to 1 otherwise.
     if not (0 <= minimum <= 1 / NUM_TENDENCIES <= maximum <= 1):
         raise DebateError(
             f"bounds [{minimum}, {maximum}] leave no sum of 1: give 0 <= min <= 1/7 <= max <= 1"
@@ -69,6 +70,7 @@ def check_allocations(values: Any, minimum: float = 0.0, maximum: float = 1.0) -
     if array.min() < minimum - TOLERANCE or array.max() > maximum + TOLERANCE:
         raise DebateError(f"allocations lie in [{minimum}, {maximum}], got {array.tolist()}")
     # Within the tolerance the sum may be off, and rounding would build up over debates.
+    # Also repairs a sum that is off within the tolerance.
     dynamics.project(array, minimum, maximum)
     return array
 
@@ -96,6 +98,7 @@ def reallocated(
             0..1, or bounds within which no seven allocations sum to 1.
     """
     minimum, maximum = check_bounds(min_allocation, max_allocation)
+    # Wide bounds here: what is given may lie outside of those that the move ends in.
     moved = check_allocations(allocations)
     rate = check_learning_rate(learning_rate)
     net_scores = to_array(scores, "scores")

@@ -59,6 +59,7 @@ class Stake:
     parent: int | None = None
 
     def __post_init__(self) -> None:
+        # In Python True is a number, too, and was never meant as a weight.
         is_number = isinstance(self.weight, int | float | np.number) and not isinstance(
             self.weight, bool
         )
@@ -122,6 +123,7 @@ class _Forest:
         lines = [f"{CLAIMS[claim]} (net {self.net_scores[claim.index]:+.3f})"]
         children = np.flatnonzero(self.parents == claim.index)
         # A stable order, so that equal stakes are told in the order of the debate.
+        # By what they are worth with their answers, and not by what was staked.
         for node in children[np.argsort(-np.abs(self.net_scores[children]), kind="stable")][
             :max_stakes
         ]:
@@ -192,8 +194,10 @@ def grow_forest(
         DebateError: A parent that does not come before, or that stands in the tree of another
             claim.
     """
+    # Checked before trees are built: a wrong influence would be found in no score.
     shares = check_allocations(allocations)
     parents = np.full(NUM + len(stakes), NOBODY, np.int64)
+    # Roots have no parent; each stake is a node behind them in the order of the list.
     for place, stake in enumerate(stakes):
         if stake.parent is None:
             parents[NUM + place] = stake.claim.index
@@ -258,12 +262,14 @@ class Arena:
         numbers = np.array([STRATEGIES.index(name) for name in self.strategies], np.int64)
         # The roots, and for each observation a stake of every tendency on every claim with a
         # rebuttal.
+        # The most that all scripts together can place; what is unused is cut off below.
         room = NUM + 2 * NUM * NUM * len(rows)
         nodes = [np.zeros(room, np.int64), np.ones(room), np.zeros(room), np.zeros(room, np.int64)]
         nodes.append(np.zeros(room, np.int64))
         num_nodes = dynamics.place_all(
             np.ascontiguousarray(rows), before, numbers, self.rebuttal, *nodes
         )
+        # Copies, so that a forest of few nodes does not keep the whole room alive.
         forest = _Forest.of(*(column[:num_nodes].copy() for column in nodes))
         after = before.copy()
         dynamics.reallocate(after, forest.scores, rate, self.min_allocation, self.max_allocation)

@@ -35,6 +35,7 @@ ADVOCATE_AGGRESSION = 0.2
 
 # Lighter stakes are not placed in a tree.
 MIN_WEIGHT = 1e-3
+# Fixed sizes, since parameters are one row for compiled code; larger tables are refused.
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
 REWARD_COMPONENTS = ("influence", "victory")
 INFO_FIELDS: list[tuple[str, Any]] = [
@@ -45,6 +46,7 @@ INFO_FIELDS: list[tuple[str, Any]] = [
 OUTCOME = outcome_dtype(REWARD_COMPONENTS, INFO_FIELDS)
 
 STATE = state_dtype(
+    # Everything a clone needs, what is shown of the last round included.
     [
         ("seat", np.int64),  # the tendency that the agent plays
         ("person", np.int64),  # whose observations are debated
@@ -109,6 +111,8 @@ def score_nodes(parents: Array, signs: Array, amounts: Array, scores: Array) -> 
     """
     for node in range(len(parents)):
         scores[node] = amounts[node]
+    # From the last node to the first: children come after their parents, and are whole before they
+    # are added.
     for node in range(len(parents) - 1, -1, -1):
         if parents[node] >= 0:
             scores[parents[node]] += signs[node] * scores[node]
@@ -118,6 +122,7 @@ def score_nodes(parents: Array, signs: Array, amounts: Array, scores: Array) -> 
 def best_claim(scores: Array) -> int:
     """The claim with the highest score, the first among equals; NOBODY where none is positive."""
     best = NOBODY
+    # From zero: a claim that nobody supports wins nothing, even against claims that are refuted.
     highest = 0.0
     for claim in range(NUM):
         if scores[claim] > highest:
@@ -154,13 +159,18 @@ def project(values: Array, minimum: float, maximum: float) -> None:
         total += values[index]
     if low >= minimum and high <= maximum and abs(total - 1.0) < 1e-12:
         return
+    # The shift of the projection lies between these: at one end all values are at the maximum, at
+    # the other at the minimum.
     low, high = low - maximum, high - minimum
+    # Bisection 80 times is exact to the last bit of a float64, whatever the values are.
     for _ in range(80):
         middle = 0.5 * (low + high)
         if clipped_sum(values, middle, minimum, maximum) > 1.0:
             low = middle
         else:
             high = middle
+    # The shift again in closed form from the values that no bound holds, so that the sum is 1 but
+    # for rounding.
     rest, num_free = 1.0, 0
     for index in range(len(values)):
         shifted = values[index] - high
@@ -188,11 +198,13 @@ def reallocate(
     total = 0.0
     for claim in range(NUM):
         total += max(0.0, scores[claim])
+    # Without a positive score there is no share to move toward.
     if total <= 0.0:
         return
     for claim in range(NUM):
         target = max(0.0, scores[claim]) / total
         allocations[claim] += learning_rate * (target - allocations[claim])
+    # After the step and not before, so that the bounds hold whatever the rate was.
     project(allocations, minimum, maximum)
 
 
@@ -217,6 +229,7 @@ def support(relevance: Array, claim: int, weight: float) -> float:
     """
     if weight >= 0.0:
         return float(relevance[claim])
+    # Against a claim an observation bears as much as the best other reading of it leads by.
     return float(relevance[strongest_reader(relevance, NOBODY)] - relevance[claim])
 
 
@@ -226,6 +239,8 @@ def weight_of(relevance: Array, claim: int, conviction: float) -> float:
 
     Half of it goes as far as the observation bears, all of it to 1.
     """
+    # Half of the range is for what the evidence bears: a conviction of 0.5 is exactly that, for any
+    # observation.
     share = 2.0 * abs(conviction)
     borne = support(relevance, claim, conviction)
     weight = share * borne if share <= 1.0 else borne + (share - 1.0) * (1.0 - borne)
@@ -249,6 +264,7 @@ def rebutter(relevance: Array, staker: int, claim: int, weight: float) -> int:
 
     The owner of an attacked claim, else the strongest other reader.
     """
+    # A tendency does not answer itself: an attack on the own claim is answered by another reader.
     if weight < 0.0 and claim != staker:
         return claim
     return strongest_reader(relevance, staker)
@@ -260,6 +276,7 @@ def rebuttal_weight(relevance: Array, claim: int, weight: float, rebuttal: float
 
     `rebuttal` times what it claims beyond its support, at most 1.
     """
+    # At most as much as a full stake, however large the factor.
     return min(1.0, rebuttal * max(0.0, abs(weight) - support(relevance, claim, weight)))
 
 
@@ -272,6 +289,7 @@ def stake_value(
         return 0.0
     answer = rebuttal_weight(relevance, claim, weight, rebuttal)
     net = abs(weight) * allocations[staker]
+    # The answer counts by the influence of whoever gives it, not of whoever overreached.
     net -= answer * allocations[rebutter(relevance, staker, claim, weight)]
     return net if weight > 0.0 else -net
 
@@ -296,12 +314,16 @@ def script(strategy: int, seat: int, relevance: Array, scores: Array, weights: A
             weights[claim] = relevance[claim]
         elif strategy == ADVOCATE:
             lead = relevance[seat] - relevance[claim]
+            # Concedes where a rival's claim is better supported than its own.
             weights[claim] = -ADVOCATE_AGGRESSION * lead if lead > 0.0 else relevance[claim]
     if strategy == ZEALOT:
         weights[seat] = 1.0
     elif strategy != SILENT:
+        # Also over what juror and advocate wrote for their own claim: every script but `zealot`
+        # stakes there what it bears.
         weights[seat] = relevance[seat]
     if strategy == CHALLENGER:
+        # By scores and not by relevance: it attacks whoever leads.
         rival = strongest_reader(scores, seat)
         weights[rival] = -support(relevance, rival, -1.0)
 
@@ -314,6 +336,7 @@ def within_budget(weights: Array, budget: float) -> float:
         spent += abs(weights[claim])
     if spent > budget:
         for claim in range(NUM):
+            # All in proportion: a budget changes how loud a debater is, not what it says.
             weights[claim] *= budget / spent
         return budget
     return spent
@@ -341,6 +364,7 @@ def place_all(
     Every tendency sees the scores as they stand before the observation, as in a round of the
     environment.
     """
+    # The roots are the claims themselves, with no weight of their own.
     for claim in range(NUM):
         parents[claim], observations[claim], stakers[claim] = NOBODY, NOBODY, claim
     weights = np.zeros((NUM, NUM))
@@ -348,11 +372,13 @@ def place_all(
     count = NUM
     for number in range(len(relevance)):
         row = relevance[number]
+        # Scripts of all seats first: nobody sees the others' stakes of the same observation.
         for seat in range(NUM):
             script(strategies[seat], seat, row, scores, weights[seat])
         for seat in range(NUM):
             for claim in range(NUM):
                 weight = weights[seat, claim]
+                # The forest keeps only stakes that a reader could see the effect of.
                 if abs(weight) < MIN_WEIGHT:
                     continue
                 parents[count], observations[count], stakers[count] = claim, number, seat
@@ -360,6 +386,8 @@ def place_all(
                 amounts[count] = abs(weight) * allocations[seat]
                 scores[claim] += stake_value(row, allocations, seat, claim, weight, rebuttal)
                 answer = rebuttal_weight(row, claim, weight, rebuttal)
+                # After the answer was computed and before it is placed: its parent is the node just
+                # written.
                 count += 1
                 if answer >= MIN_WEIGHT:
                     rival = rebutter(row, seat, claim, weight)
@@ -395,6 +423,7 @@ def lay_observation(state: Row, rules: Row) -> None:
     """Put the person's next observation on the table."""
     first = rules.first_rows[state.person]
     count = rules.first_rows[state.person + 1] - first
+    # Place and stride walk through all observations in an order that needs two numbers and no list.
     place = first + (state.offset + state.time * state.stride) % count
     for tendency in range(NUM):
         state.relevance[tendency] = rules.relevance[place, tendency]
@@ -423,6 +452,8 @@ def reset(state: Row, rules: Row) -> None:
     state.gain = 0.0
     for tendency in range(NUM):
         strategy = rules.strategies[tendency]
+        # Drawn also for the agent's own seat, so that which seat it takes does not shift the
+        # stream.
         # Silence is no rival: a strategy that is left open is one of the others.
         state.strategies[tendency] = (
             1 + random_integer(state, NUM_STRATEGIES - 1) if strategy == ANY else strategy
@@ -448,6 +479,7 @@ def place_stakes(state: Row, rules: Row) -> None:
 
     All seats stake at once.
     """
+    # Budgets of all seats before any score: the order of the seats must not matter.
     for seat in range(NUM):
         state.budgets[seat] -= within_budget(state.weights[seat], state.budgets[seat])
     for seat in range(NUM):
@@ -471,6 +503,7 @@ def close_debate(state: Row, rules: Row) -> None:
     )
     for claim in range(NUM):
         state.last_scores[claim] = state.scores[claim]
+    # Later debates move less, so that influence settles.
     state.learning_rate *= rules.learning_rate_decay
     state.debate += 1
     open_debate(state, rules)
@@ -485,6 +518,7 @@ def play_round(state: Row, rules: Row) -> bool:
     is_closing = state.round_number >= rules.num_rounds
     if is_closing:
         close_debate(state, rules)
+    # After the debate was closed: the observation of the step belongs to the next round.
     lay_observation(state, rules)
     state.ended = state.time >= rules.time_limit
     return is_closing
@@ -532,6 +566,7 @@ def observe_seat(state: Row, rules: Row, seat: int, out: Array, row: int) -> Non
     for tendency in range(NUM):
         out[row, Column.SEAT_SURVIVAL + tendency] = 1.0 if tendency == seat else 0.0
         out[row, Column.RELEVANCE_SURVIVAL + tendency] = state.relevance[tendency]
+        # The bounds of the observation's space; scores beyond are rare and say nothing more.
         score = min(max(state.scores[tendency], -10.0), 10.0)
         out[row, Column.SCORE_SURVIVAL + tendency] = score
         out[row, Column.ALLOCATION_SURVIVAL + tendency] = state.allocations[tendency]
@@ -583,6 +618,7 @@ def step_rows(
             step(state, rules, actions, row, outcome)
         elif is_autoreset:
             reset(state, rules)
+            # An observation of the new episode with the reward 0, as Gymnasium's NEXT_STEP asks.
             report(state, rules, 0.0, 0.0, outcome)
         else:
             outcome.reward, outcome.influence, outcome.victory = 0.0, 0.0, 0.0
@@ -599,6 +635,7 @@ def stake_all(state: Row, rules: Row, actions: Array, rewards: Array) -> None:
     Convictions [7, 7] in, the change of each allocation in points out.
     """
     for seat in range(NUM):
+        # The place of the reward holds the allocation before the round until it is over.
         rewards[seat] = state.allocations[seat]
         for claim in range(NUM):
             state.weights[seat, claim] = weight_of(state.relevance, claim, actions[seat, claim])

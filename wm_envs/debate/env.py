@@ -142,6 +142,8 @@ class DebateEnv(KernelEnv):
         row = empty_rows(1, dynamics.PARAMETERS)
         row["num_debates"] = check_integer("num_debates", num_debates, 1, 10_000)
         row["num_rounds"] = check_integer("num_rounds", num_rounds, 1, 10_000)
+        # A time limit that is given to `gym.make` replaces this one and leaves the numbers of
+        # debates.
         row["time_limit"] = row["num_debates"] * row["num_rounds"]
         row["seat"] = ANY if seat is None else _seat_number(seat)
         row["strategies"] = _strategies(rivals)
@@ -152,6 +154,7 @@ class DebateEnv(KernelEnv):
             "learning_rate_decay", learning_rate_decay, 0.0, 1.0
         )
         row["influence_weight"], row["victory_weight"] = weights["influence"], weights["victory"]
+        # The checks of allocations serve other callers with an error of debates.
         try:
             bounds = check_bounds(min_allocation, max_allocation)
             start = list(DEFAULT_ALLOCATIONS.values()) if allocations is None else allocations
@@ -178,6 +181,7 @@ DebateVectorEnv = vector_class(DebateEnv)
 
 
 def _fill_table(row: NDArray[Any], table: RelevanceTable) -> None:
+    # What is left of the table's room stays 0 and is never read.
     row["num_persons"] = len(table.persons)
     row["first_rows"][0, : len(table.first_rows)] = table.first_rows
     row["relevance"][0, : len(table.relevance)] = table.relevance
@@ -195,6 +199,7 @@ def _strategies(rivals: Any) -> list[int]:
         return [_strategy(rivals)] * NUM
     if not isinstance(rivals, Mapping):
         raise OptionError(f"rivals is a script or maps tendencies to scripts, got {rivals!r}")
+    # Seats that are not named play a drawn script.
     strategies = [ANY] * NUM
     for tendency, name in rivals.items():
         strategies[_seat_number(tendency)] = _strategy(name)

@@ -237,6 +237,7 @@ REASON_SHARE = 0.5
 
 def scene(owner: int, generator: np.random.Generator, is_contrary: bool = False) -> str:
     """A scene in which a tendency is at work, or against which the person acts for once."""
+    # One draw after the other in a fixed order: a seed means the same person in every version.
     deed = _any(DEEDS[owner], generator)
     if is_contrary:
         return f"{_any(TIMES, generator)}: {_any(CONTRARY, generator).format(deed)}."
@@ -300,8 +301,11 @@ def generate_person(
     seed = check_seed(seed)
     num_observations = check_integer("num_observations", num_observations, 1)
     _check_shares(distractor_share, contradiction_share)
+    # A constant beside the seed, so that persons share no stream with anything else that is seeded
+    # alike.
     generator = np.random.default_rng([seed, 0xD3BA7E])
     true = (
+        # Uniform over all drives.
         generator.dirichlet(np.ones(NUM_TENDENCIES))
         if drives is None
         else check_allocations(drives)
@@ -317,6 +321,7 @@ def generate_person(
         text = _new_text(
             owner, generator, used_texts, is_distractor=is_distractor, is_contrary=is_contrary
         )
+        # A label without a signal is drawn: the control in which nothing can be learned.
         label = (
             owner if has_signal and not is_distractor else int(generator.integers(NUM_TENDENCIES))
         )
@@ -337,6 +342,7 @@ def _new_text(
     is_distractor: bool,
     is_contrary: bool,
 ) -> str:
+    # Deeds and reasons are finite; of a small set nothing new may be left.
     for _ in range(MAX_TRIES):
         text = distractor(generator) if is_distractor else scene(owner, generator, is_contrary)
         if text not in used_texts:

@@ -43,6 +43,7 @@ class LanguageModelRelevance:
 
     def score(self, texts: Sequence[str]) -> Scores:
         """Relevance [N, 7] of N texts; raises LanguageModelError."""
+        # Each text once, however often it occurs, in the order of first appearance.
         missing = list(dict.fromkeys(text for text in texts if text not in self._known))
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
@@ -52,6 +53,7 @@ class LanguageModelRelevance:
         )
 
     def _ask(self, batch: list[str]) -> list[list[float]]:
+        # Short ids of our own: texts as keys would come back misspelled.
         names = [f"o{number}" for number in range(len(batch))]
         question = json.dumps(
             [{"id": name, "text": text} for name, text in zip(names, batch, strict=True)]
@@ -65,6 +67,7 @@ def _checker(names: list[str]) -> Callable[[Any], list[list[float]]]:
 
     def check(answer: Any) -> list[list[float]]:
         if not isinstance(answer, dict) or set(answer) != set(names):
+            # A few of the ids are enough to see what went wrong.
             got = sorted(answer)[:5] if isinstance(answer, dict) else type(answer).__name__
             raise ValueError(f"expected the ids {names[0]} to {names[-1]}, got {got}")
         return [_row(answer[name], name) for name in names]

@@ -18,6 +18,7 @@ from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import ObservationError
 
 MAX_BYTES = 280
+# Far above any corpus: what is larger was not made for this.
 MAX_FILE_BYTES = 64 * 2**20
 # The key of `metadata` that holds a label made by hand or by a generator.
 LABEL = "owner"
@@ -49,6 +50,7 @@ class Observation:
             )
         if not isinstance(self.content, str) or not self.content.strip():
             raise ObservationError(f"observation {self.id!r} has no content: leave it out")
+        # Bytes and not characters: limits of stores are in bytes.
         if (size := len(_utf8(self.id, self.content))) > MAX_BYTES:
             raise ObservationError(
                 f"observation {self.id!r} has {size} bytes, more than {MAX_BYTES}: make it with "
@@ -71,6 +73,7 @@ class Observation:
     @property
     def content_hash(self) -> str:
         """Equal for texts that differ in case and spaces only."""
+        # What differs in case and spaces alone is the same thing said twice, and would count twice.
         return sha256(" ".join(self.content.lower().split()).encode()).hexdigest()
 
     @property
@@ -94,6 +97,7 @@ class Observations:
         unique: dict[str, Observation] = {}
         self.num_duplicates = 0
         for observation in observations:
+            # A hash that is there already is counted and dropped; the first wording stays.
             self.num_duplicates += observation.content_hash in unique
             unique.setdefault(observation.content_hash, observation)
         self._items = tuple(unique.values())
@@ -135,6 +139,7 @@ class Observations:
             raise ObservationError(f"the share to hold out is in [0, 1), got {share!r}")
         order = np.random.default_rng(seed).permutation(len(self))
         num_held_out = round(share * len(self))
+        # Sorted, so that both parts keep the order of the collection.
         parts = (np.sort(order[num_held_out:]), np.sort(order[:num_held_out]))
         first, second = (Observations([self[int(i)] for i in part], self.source) for part in parts)
         return first, second
@@ -180,6 +185,7 @@ class Observations:
                 f"{name} is not of the form {{source, count, observations: [...]}}"
             )
         rows, source = data["observations"], data.get("source", "")
+        # A file that was cut off in the middle of its list says another number.
         if data.get("count", len(rows)) != len(rows):
             raise ObservationError(
                 f"{name} says count {data['count']!r} but holds {len(rows)} observations"
@@ -231,6 +237,7 @@ def cut(text: str, max_bytes: int = MAX_BYTES) -> str:
     encoded = _utf8("", stripped)
     if len(encoded) <= max_bytes:
         return stripped
+    # A character that the limit cuts through is left out.
     head = encoded[:max_bytes].decode("utf-8", "ignore")
     is_between_words = stripped[len(head)].isspace()
     # A single word has no space before it.

@@ -114,6 +114,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
             raise InvalidActionError(
                 f"expected an action for each of {self.agents}, got {sorted(actions)}"
             )
+        # All are checked before the round is played: a bad action changes nothing.
         rows = np.stack(
             [self._rules.check_actions(actions[name], ()) for name in self.possible_agents]
         )
@@ -123,6 +124,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         is_over = bool(self._states["ended"][0])
         names = self.agents
         answer = (
+            # Before the list of agents is emptied, from which these mappings take their names.
             self._by_agent(),
             dict(zip(names, self._rewards.tolist(), strict=True)),
             dict.fromkeys(names, False),

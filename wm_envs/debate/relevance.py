@@ -59,6 +59,8 @@ class TfidfRelevance:
         ObservationError: There is nothing to learn from, or texts and owners do not match.
     """
 
+    # Half of the weight for words and half for parts of words, which also know inflected and
+    # misspelled ones.
     WORD_SHARE = 0.5
     INVERSE_PENALTY = 10.0
 
@@ -76,6 +78,7 @@ class TfidfRelevance:
             raise ObservationError(
                 "the scorer learns from examples of all seven tendencies: keep the lexicon"
             )
+        # Sublinear: a word that is said five times says hardly more than once.
         self._words = text.TfidfVectorizer(sublinear_tf=True, stop_words="english")
         self._characters = text.TfidfVectorizer(
             analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True
@@ -83,12 +86,17 @@ class TfidfRelevance:
         self._words.fit(examples)
         self._characters.fit(examples)
         self._regression = linear.LogisticRegression(
-            C=self.INVERSE_PENALTY, class_weight="balanced", max_iter=500, tol=1e-6
+            # Balanced, since a corpus has few examples of some tendencies.
+            C=self.INVERSE_PENALTY,
+            class_weight="balanced",
+            max_iter=500,
+            tol=1e-6,
         )
         self._regression.fit(self._features(examples), labels)
 
     def score(self, texts: Sequence[str]) -> Scores:
         """Relevance [N, 7]; sums to 1 for each text."""
+        # The vectorizers refuse an empty list.
         if not len(texts):
             return np.zeros((0, NUM_TENDENCIES))
         scores: Scores = self._regression.predict_proba(self._features(texts))
@@ -118,6 +126,7 @@ class KeywordRelevance:
         )
         counts = counts.reshape(len(texts), NUM_TENDENCIES)
         totals = counts.sum(axis=1, keepdims=True)
+        # A text without any seed word says the same for all.
         return np.where(totals > 0, counts / np.maximum(totals, 1), 1 / NUM_TENDENCIES)
 
 
@@ -137,6 +146,7 @@ class EmbeddingRelevance:
         self.temperature = temperature
         corpus = load_corpus("train")
         examples = [[CLAIMS[t], *(o.content for o in corpus if o.owner is t)] for t in TENDENCIES]
+        # The mean of the claim and its examples, of length 1 again.
         self._centres = _unit(np.array([self._embed(texts).mean(axis=0) for texts in examples]))
 
     def score(self, texts: Sequence[str]) -> Scores:
@@ -187,6 +197,7 @@ def _examples(
     for owner in owners:
         number = as_integer(owner)
         if number is None or not 0 <= number < NUM_TENDENCIES:
+            # Named one by one: an owner of 7 would become a class of its own.
             raise ObservationError(
                 f"owners are numbers below {NUM_TENDENCIES}, the index of a tendency; got {owner!r}"
             )
@@ -198,6 +209,7 @@ def _examples(
                 labels.append(observation.owner.index)
     if has_lexicon:
         for tendency in TENDENCIES:
+            # Each seed word is an example by itself, so that every tendency has some.
             words = seed_words(tendency)
             examples += words
             labels += [tendency.index] * len(words)
@@ -209,6 +221,7 @@ def _plain_words(text: str) -> list[str]:
 
 
 def _unit(rows: Scores) -> Scores:
+    # The least length keeps a text of no known word from dividing by zero.
     unit: Scores = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
     return unit
 
@@ -279,6 +292,7 @@ class RelevanceTable:
         """By a scorer; neighbours with the same `source_id` are one person."""
         groups = {
             name: [o.content for o in group]
+            # Only neighbors are grouped: the order of a file is the order of its persons.
             for name, group in groupby(observations, lambda o: o.source_id)
         }
         return cls.of(
@@ -301,6 +315,7 @@ def default_table() -> RelevanceTable:
 
 
 def _rows_as_lines(table: RelevanceTable) -> str:
+    # One row a line: the file is committed, and a change of one score is a change of one line.
     blocks = []
     for name, rows in table.to_plain().items():
         lines = ",\n  ".join(json.dumps(row) for row in rows)

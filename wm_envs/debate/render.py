@@ -13,6 +13,7 @@ from wm_envs.rendering.canvas import Colour, Image
 
 def clock(state: Any, parameters: Any) -> str:
     """Which debate and which round."""
+    # After the last debate the counter is one beyond it.
     debate = min(int(state["debate"]) + 1, int(parameters["num_debates"]))
     place = f"round {int(state['round_number'])}/{int(parameters['num_rounds'])}"
     return f"debate {debate}/{int(parameters['num_debates'])} {place}"
@@ -94,10 +95,16 @@ def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
         )
     canvas.draw_text(image, (16, top + 4), TENDENCIES[number], INK)
     share = float(state["allocations"][number])
+    # The full bar is the largest allocation that the rules permit, not 1.
     scale = BARS_WIDTH / float(parameters["max_allocation"])
     canvas.fill_rectangle(image, (BARS_LEFT, top), (BARS_WIDTH, 16), PALE, radius=3)
     canvas.fill_rectangle(
-        image, (BARS_LEFT, top), (max(2.0, scale * share), 16), COLOURS[number], radius=3
+        # Two pixels at least: a tendency at its floor is still there.
+        image,
+        (BARS_LEFT, top),
+        (max(2.0, scale * share), 16),
+        COLOURS[number],
+        radius=3,
     )
     start = BARS_LEFT + scale * float(parameters["allocations"][number])
     canvas.draw_line(image, (start, top - 2), (start, top + 18), INK, thickness=1.5)
@@ -115,6 +122,7 @@ def _draw_tree(image: Image, state: Any, claim: int) -> None:
     root = (float(TREES_LEFT), middle)
     stakes = np.asarray(state["weights"])[:, claim]
     allocations = np.asarray(state["allocations"])
+    # Stakes that the scoring leaves out as too light are not drawn either.
     staked = [staker for staker in range(NUM_TENDENCIES) if abs(stakes[staker]) > 1e-3]
     if staked:
         end = (TREES_LEFT + TREES_STEP * (max(staked) + 1), middle)
@@ -122,6 +130,7 @@ def _draw_tree(image: Image, state: Any, claim: int) -> None:
     for staker in staked:
         worth = abs(float(stakes[staker])) * float(allocations[staker])
         centre = (TREES_LEFT + TREES_STEP * (staker + 1.0), middle)
+        # Areas in proportion to what the stake is worth, up to a fifth of all influence.
         radius = 3.0 + (MAX_RADIUS - 3.0) * min(1.0, (worth / 0.2) ** 0.5)
         canvas.fill_disc(image, centre, radius + 2, COLOURS[staker])
         canvas.fill_disc(image, centre, radius, FOR if stakes[staker] > 0 else AGAINST)

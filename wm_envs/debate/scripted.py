@@ -40,6 +40,7 @@ class ScriptedDebater:
             scores = np.ascontiguousarray(row[SCORES])
             dynamics.script(self._number, int(row[SEAT].argmax()), relevance, scores, target)
             for claim in range(NUM):
+                # Scripts say weights, the environment takes convictions.
                 target[claim] = dynamics.conviction_of(relevance, claim, target[claim])
         return convictions.reshape(*np.shape(observation)[:-1], NUM).astype(np.float32)
 
@@ -57,6 +58,7 @@ class ScriptedDebater:
         rows = np.asarray(
             observation if isinstance(observation, np.ndarray | list) else [], np.float64
         )
+        # Trailing columns are allowed: wrappers such as a stack append theirs.
         size = SCORES.stop
         if rows.ndim not in (1, 2) or rows.shape[-1] < size or not np.isfinite(rows).all():
             raise ObservationError(

@@ -24,6 +24,7 @@ from wm_envs.pong.workers import Emulators
 from wm_envs.rules import Array, Rules
 
 # Bytes; ale-py 0.12 writes 7,717 for this game.
+# A little more than needed: a row of a fixed size is what makes states arrays.
 SAVED_CAPACITY = 8192
 
 STATE = state_dtype(
@@ -48,6 +49,7 @@ class _EmulatorKernels:
         for row, saved in zip(
             rows, self.emulators.call("save", states["slot"][rows].tolist()), strict=True
         ):
+            # A later emulator may save more; cut off, it would be restored as another state.
             if len(saved) > SAVED_CAPACITY:
                 raise StateError(
                     f"a console takes {len(saved)} bytes, a row has room for {SAVED_CAPACITY}"
@@ -60,6 +62,7 @@ class _EmulatorKernels:
         """Give each row a console and bring it into the state that the row saved."""
         # Emulators belong to an environment, not to a state: row i plays on emulator i.
         states["slot"] = np.arange(len(states))
+        # A row that was never reset has saved nothing.
         rows = np.flatnonzero(states["saved_size"]).tolist()
         sizes = states["saved_size"][rows].tolist()
         saved = [
@@ -84,7 +87,9 @@ class _EmulatorKernels:
 
         One that has ended is reset when `is_autoreset` and else holds still with no reward.
         """
+        # Before the play below changes which rows have ended.
         ended = np.flatnonzero(states["ended"])
+        # Rows that have ended stand still, and their consoles are not asked.
         self._play(states, parameters, actions, outcomes, np.flatnonzero(~states["ended"]))
         if len(ended) > 0:
             dynamics.rest_rows(outcomes, ended, is_autoreset)
@@ -103,6 +108,7 @@ class _EmulatorKernels:
     def _start(self, states: Array, parameters: Array, rows: Array) -> None:
         num_noops = np.zeros(len(rows), np.int64)
         dynamics.start_rows(states, parameters, rows, num_noops)
+        # The wait is played by the emulator, with numbers of the row's own stream.
         memories = self.emulators.start(states["slot"][rows].tolist(), num_noops.tolist())
         dynamics.see_first_frames(states, rows, memories)
 
@@ -135,6 +141,8 @@ class _AtariRules(Rules):
         A console that was just restored has none, and then the state is drawn.
         """
         # Only the emulator that the picture is of is asked, wherever it works.
+        # The emulator draws only what it has played; after a restore the picture is drawn from the
+        # state.
         (screen,) = self.kernels.emulators.call("screen", [int(state["slot"])])
         return super().picture(state, draw) if screen is None else screen
 
@@ -224,12 +232,14 @@ class PongAtariEnv(KernelEnv):
 
         Raises OptionError and MissingExtraError.
         """
+        # All options are checked by the native game, so that both take the same ones.
         native, kernels = vars(make_rules(PongEnv, options)), _EmulatorKernels()
         replaced = {
             "state_dtype": STATE,
             "reset_rows": kernels.reset_rows,
             "step_rows": kernels.step_rows,
         }
+        # A new emulator holder with every environment: consoles are never shared.
         return _AtariRules(**{**native, **replaced, "kernels": kernels})
 
     @staticmethod

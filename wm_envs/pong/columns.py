@@ -32,6 +32,7 @@ class PongFeature(IntEnum):
 
     def column(self, age: int = 0) -> int:
         """The observation's column of this feature `age` steps ago, 0 to 3."""
+        # Frames of one feature side by side, the oldest first.
         return self * STACK + STACK - 1 - age
 
 

@@ -27,6 +27,7 @@ POINTS_TO_WIN = 21
 # Addresses in the console's memory of 128 bytes.
 PLAYER_SCORE_ADDRESS, ENEMY_SCORE_ADDRESS = 14, 13
 PLAYER_Y_ADDRESS, ENEMY_Y_ADDRESS = 51, 50
+# What the cartridge itself keeps there; the emulator's memory is read at the same addresses.
 BALL_X_ADDRESS, BALL_Y_ADDRESS = 49, 54
 
 # Memory units minus these are pixels of the 210 x 160 screen, to the top left corner of an object.
@@ -40,6 +41,8 @@ PLAYER_REACH, ENEMY_REACH = (188, 192), (64, 68)  # where a ball can meet a padd
 TOP_WALL, BOTTOM_WALL = 45, 206
 MAX_SPEED = 4
 
+# All numbers of this block were read off the original game and are tested against it frame by
+# frame.
 SERVE_FRAMES, FIRST_SERVE_FRAMES = 63, 59
 SERVE_AHEAD, SERVE_BACK, ENEMY_AT_SERVE = 129, 127, 128
 
@@ -47,10 +50,12 @@ SERVE_AHEAD, SERVE_BACK, ENEMY_AT_SERVE = 129, 127, 128
 FIRST_CHARGE, MIN_CHARGE, MAX_CHARGE, CHARGE_PER_FRAME = 408823, 27450, 790196, 23000
 CHARGE_PER_PLACE, CHARGE_OFFSET, HIGHEST_PLACE = 7987, 31405, 38
 
+# The console's memory when a game begins: there is a height of a ball already, but no ball.
 FIRST_COUNTER, FIRST_PLAYER, FIRST_ENEMY, GHOST_BALL_Y = 327, 109, 22, 60
 # Of the frame counter; when it comes round, after 18 minutes, the console ends the game.
 NUM_COUNTS = 65_536
 # Among those of the cartridge, shown in the place of the enemy's score from then on.
+# The cartridge holds several games, which are selected by number.
 NUMBER_OF_GAME = 1
 
 REWARD_COMPONENTS = ("point",)
@@ -74,6 +79,7 @@ SEEN: list[tuple[str, Any]] = [
     ("executed", np.int64),  # the action of the last frame, which the noise may repeat
     ("player_score", np.int64),
     ("enemy_score", np.int64),
+    # One more than is observed, since a direction needs the frame before.
     *((f"seen_{age}", np.int64) for age in range(STACK + 1)),  # words of `look`, the newest first
 ]
 STATE = state_dtype(
@@ -106,6 +112,7 @@ def charged(charge: Integer, change: Integer, low: Integer, high: Integer) -> In
 @kernel
 def lagged(place: Integer, target: Integer) -> Integer:
     """The player's paddle goes half of the way to where its charge would let it rest."""
+    # A shift rounds down, as the console's processor does; division would round towards zero.
     return (place + target) >> 1
 
 
@@ -115,6 +122,8 @@ def turned_at_wall(
 ) -> tuple[Integer, Integer, bool]:
     """Height and vertical speed of a ball that a wall may turn and move, and whether one did."""
     if y <= top and dy < 0:
+        # The ball is set back to where it was and one line beyond, so that it never stays behind
+        # the wall.
         return y - dy + 1, -dy, True
     if y >= bottom and dy > 0:
         return y - dy - 1, -dy, True
@@ -127,6 +136,7 @@ def is_on_player(height: Integer, ball_y: Integer) -> bool:
 
     The corners of the paddle count on every second line only.
     """
+    # Which of the two corners reach further depends on the ball's line, odd or even.
     is_odd = ball_y % 2 == 1
     is_high_enough = height >= -1 or (height == -2 and not is_odd)
     is_low_enough = height <= 15 or (height == 16 and is_odd)
@@ -142,6 +152,7 @@ def is_on_enemy(height: Integer) -> bool:
 @kernel
 def deflected(height: Integer) -> Integer:
     """The vertical speed that a ball takes from the part of the paddle that it meets."""
+    # Parts of four lines each, of which the middle one sends the ball back level.
     return ((height + 3) >> 2) - 2
 
 
@@ -150,6 +161,7 @@ def returned(dx: Integer, has_fired: bool, gain: Integer, max_speed: Integer) ->
     """The horizontal speed of a ball that has met the player, whom FIRE helps to a faster one."""
     speed = abs(dx)
     if has_fired:
+        # FIRE of the frame before counts, as in the cartridge.
         speed = min(max_speed, speed + gain)
     return -speed
 
@@ -179,6 +191,7 @@ def move_player(state: Row, action: Integer) -> None:
     if state.frame % 2 == 0:
         aim = max(HIGHEST_PLACE, 2 * ((state.charge + CHARGE_OFFSET) // CHARGE_PER_PLACE))
         state.player_y = lagged(state.player_y, aim)
+    # RIGHT is up, where the numbers of the screen fall.
     if action in (RIGHT, RIGHT_FIRE):
         state.charge = charged(state.charge, -CHARGE_PER_FRAME, MIN_CHARGE, MAX_CHARGE)
     elif action in (LEFT, LEFT_FIRE):
@@ -188,6 +201,7 @@ def move_player(state: Row, action: Integer) -> None:
 @kernel
 def serve(state: Row) -> None:
     """A slow ball from the middle that keeps its last direction."""
+    # A ball that was hit level (0) is served downwards.
     is_ahead, is_down = state.ball_dx > 0, state.ball_dy >= 0
     state.ball_x = SERVE_AHEAD if is_ahead else SERVE_BACK
     state.ball_y = SERVE_AHEAD if is_down else SERVE_BACK
@@ -226,6 +240,7 @@ def bounce_off_paddle(state: Row, player_y: Integer) -> None:
         state.ball_dx = returned(state.ball_dx, state.has_fired, 1, MAX_SPEED)
         state.ball_dy = deflected(state.ball_y - player_y)
     elif meets_enemy(state):
+        # The enemy never makes the ball faster, whatever it does.
         state.ball_dx = abs(state.ball_dx)
         state.ball_dy = deflected(state.ball_y - state.enemy_y)
 
@@ -236,12 +251,15 @@ def fly(state: Row, player_y: Integer) -> None:
     if not bounce_off_wall(state):
         bounce_off_paddle(state, player_y)
         state.ball_y += state.ball_dy
+    # The horizontal motion goes on at a wall: only the vertical one is replaced there.
     state.ball_x += state.ball_dx
 
 
 @kernel
 def move_enemy(state: Row) -> None:
     """Two lines towards the ball on seven frames of eight."""
+    # 7/4 lines a frame on average, less than the 2 of the steepest ball: so the enemy can be
+    # beaten.
     if state.frame % 8 != 1:
         state.enemy_y = pursued(state.enemy_y, state.ball_y, 2)
 
@@ -258,6 +276,7 @@ def move_ball(state: Row, player_y: Integer) -> Integer:
         if state.serve_timer == 0:
             serve(state)
         return 0
+    # Before the flight: the frame of a point moves nothing.
     if state.ball_x <= ENEMY_GOAL:
         state.serve_timer = SERVE_FRAMES
         state.player_score += 1
@@ -280,6 +299,7 @@ def stay_off(state: Row) -> Integer:
         state.ball_y = 0
         return 0
     state.is_off = True
+    # The change of the player's lead that the replaced score makes.
     points = state.enemy_score - NUMBER_OF_GAME
     state.enemy_score = NUMBER_OF_GAME
     return points
@@ -292,6 +312,7 @@ def advance(state: Row, action: Integer) -> Integer:
     player_y = state.player_y
     move_player(state, action)
     state.frame = (state.frame + 1) % NUM_COUNTS
+    # The counter begins at 327, so that 1 says that it came round.
     points = stay_off(state) if state.is_off or state.frame == 1 else move_ball(state, player_y)
     move_enemy(state)
     state.has_fired = has_fire(action)
@@ -311,10 +332,12 @@ def packed(
     enemy_score: Integer,
 ) -> Integer:
     """Six bytes as one word, the first one lowest; a ball that is not in play is two zeros."""
+    # There is memory outside of the court, too, but nothing of it on the screen.
     if ball_y == 0 or ball_x < FIRST_BALL_X or ball_x > LAST_BALL_X:
         ball_x = 0
         ball_y = 0
     paddles_and_ball = player_y | (enemy_y << 8) | (ball_x << 16) | (ball_y << 24)
+    # Six bytes in one word, so that a row remembers five frames in five fields.
     return paddles_and_ball | (player_score << 32) | (enemy_score << 40)
 
 
@@ -353,6 +376,7 @@ def write_frame(word: Integer, out: Array, row: int, frame: int) -> None:
     """The fourteen features of a frame, at its place in the stack."""
     ball_x, ball_y = (word >> 16) & 255, (word >> 24) & 255
     out[row, Feature.PLAYER_X * STACK + frame] = PLAYER_X
+    # From the cartridge's units to pixels.
     out[row, Feature.PLAYER_Y * STACK + frame] = (word & 255) - PLAYER_TOP
     out[row, Feature.PLAYER_WIDTH * STACK + frame] = PADDLE_WIDTH
     out[row, Feature.PLAYER_HEIGHT * STACK + frame] = PADDLE_HEIGHT
@@ -403,6 +427,7 @@ def execute(state: Row, rules: Row, action: Integer) -> Integer:
     The wanted one, or with some probability that of the frame before.
     """
     probability = rules.repeat_action_probability
+    # A quiet game draws nothing: its random stream stays where the reset left it.
     if probability == 0.0 or random_uniform(state) >= probability:
         state.executed = action
     return state.executed
@@ -422,6 +447,7 @@ def start(state: Row, rules: Row) -> Integer:
     state.executed = NOOP
     state.player_score = 0
     state.enemy_score = 0
+    # One more than the maximum, so that the maximum itself may be drawn.
     return random_integer(state, rules.max_noops + 1)
 
 
@@ -464,9 +490,12 @@ def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
     """The frames of one action; a game that is won in between stands still."""
     points: Integer = 0
     for _ in range(rules.frame_skip):
+        # The noise is drawn in all frames, also after a win: how many numbers a step takes must not
+        # depend on the score, for the emulator's environment draws them ahead.
         executed = execute(state, rules, action)
         if not is_over(state):
             points += advance(state, executed)
+    # One look a step: frames in between are not observed.
     remember(state, look(state))
     judge(state, rules, points, outcome)
 
@@ -520,6 +549,7 @@ def step_rows(
     rules = parameters[0]
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]
+        # Flags of an ended row are kept without autoreset, since its caller asks about them.
         if not state.ended:
             step(state, rules, actions[row], outcome)
         elif is_autoreset:
@@ -546,6 +576,7 @@ def execute_rows(
 ) -> None:
     """Fill the actions [N, frame_skip] that the noise leaves of the wanted ones [B]."""
     for i in range(len(rows)):
+        # All at once and before the emulator plays, which happens in other processes.
         for frame in range(executed.shape[1]):
             executed[i, frame] = execute(states[rows[i]], parameters[0], actions[rows[i]])
 
@@ -576,6 +607,7 @@ def see_steps(
     """Take the memories, uint8 [N, 128], as what a step led to."""
     for i in range(len(rows)):
         state = states[rows[i]]
+        # The reward is the change of the score, because the emulator reports no points.
         score = state.player_score - state.enemy_score
         remember(state, look_at_memory(state, memories, i))
         judge(

@@ -139,6 +139,7 @@ class PongEnv(KernelEnv):
         # In steps, whatever the frame skip: half an hour of play.
         limit = TIME_LIMIT_IN_FRAMES // frame_skip if time_limit is None else time_limit
         row["time_limit"] = check_integer("time_limit", limit, 1)
+        # The same functions as the emulator's environment, whose rules replace two of them.
         return Rules(
             observation_fields=observation_fields(has_directions),
             action_space=spaces.Discrete(6),

@@ -28,6 +28,7 @@ __getattr__ = renamed(__name__, {"Planner": "wm_envs.pong.planner.PlanningPlayer
 HORIZON = 64
 # A step, so that a point lost later is better.
 DISCOUNT = 0.98
+# Steps of 22 px: enough for the whole court from its middle.
 MAX_STRIDES = 5
 
 
@@ -37,7 +38,9 @@ def _options() -> NDArray[np.int64]:
     The shorter ways come first, so that they are preferred among equals.
     """
     sequences = []
+    # By the number of strides first: the shortest way comes first among equals.
     for strides in sorted(range(-MAX_STRIDES, MAX_STRIDES + 1), key=abs):
+        # With and without FIRE, which makes the return faster.
         for up, down, wait in ((RIGHT, LEFT, NOOP), (RIGHT_FIRE, LEFT_FIRE, FIRE)):
             move = up if strides < 0 else down
             sequences.append([move] * abs(strides) + [wait] * (HORIZON - abs(strides)))
@@ -55,6 +58,7 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
         states: State rows [B], which are not changed.
         seed: Of the noise in the futures.
     """
+    # All options of all rows side by side: one call of the rules a step.
     returns = np.zeros(len(states) * len(OPTIONS))
     rows = empty_rows(len(returns), rules.state_dtype)
     rows[:] = np.repeat(np.asarray(states), len(OPTIONS))
@@ -82,6 +86,7 @@ class PlanningPlayer:
         env_kwargs: The options that are recorded.
     """
 
+    # The copy is made with the first observation, which says how many rows there are.
     def __init__(self, seed: int, *, env_kwargs: dict[str, Any] | None = None) -> None:
         self._seed, self._options = seed, dict(env_kwargs or {})
         self._simulator: Any = None
@@ -96,12 +101,14 @@ class PlanningPlayer:
                 "wm/Pong-v0", len(observations), autoreset_mode=mode, **self._options
             )
             self._expected, _ = self._simulator.reset(seed=self._seed)
+        # Bitwise, since both are the same compiled rules.
         # Another seed or option would plan for a game that nobody plays.
         if not np.array_equal(self._expected, observations):
             raise StateError(
                 "the planner observes another game than its simulator copy: give it the seed and "
                 "the options of this one"
             )
+        # Other noise in each call, the same in each run.
         self._num_calls += 1
         actions = self._simulator.expert_actions(seed=self._num_calls)
         self._expected = self._simulator.step(actions)[0]

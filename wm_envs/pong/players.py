@@ -23,6 +23,7 @@ from wm_envs.pong.planner import PlanningPlayer
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
+# Indexed by the action without FIRE.
 WITH_FIRE = np.array([FIRE, FIRE, RIGHT_FIRE, LEFT_FIRE, RIGHT_FIRE, LEFT_FIRE])
 # px that one step of an action moves the place where the paddle comes to rest.
 STRIDE = 22.0
@@ -51,10 +52,12 @@ class Ball:
         self.dy = np.where(is_flying, y[0] - y[1], 0.0)
         # The step in which the ball leaves a wall shows neither its old nor its new speed.
         before = np.where(is_flying & (x[2] > 0), y[1] - y[2], 0.0)
+        # Nearer to a wall than one step of its flight.
         is_at_wall = (self.y - TOP < np.abs(before)) | (BOTTOM - self.y < np.abs(before))
         self.dy = np.where(is_at_wall & (np.abs(self.dy) < np.abs(before)), -before, self.dy)
 
         # Until the ball reaches the agent.
+        # One pixel a step at least, so that a ball that stands or flies away divides by no zero.
         self.num_steps = np.clip((MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None)
 
     def arrival(self) -> Floats:
@@ -64,6 +67,7 @@ class Ball:
         """
         # Unfolded first: the way that the ball would take without walls.
         height = self.y + self.dy * self.num_steps - TOP
+        # A triangle wave: the walls reflect, so that the height repeats after twice the court.
         folded = np.abs((height + (BOTTOM - TOP)) % (2 * (BOTTOM - TOP)) - (BOTTOM - TOP))
         return np.where(self.dx > 0, TOP + folded, self.y)
 
@@ -79,6 +83,7 @@ def resting_place(observations: Array) -> Floats:
     """
     paddle = _newest(observations, PongFeature.PLAYER_Y)
     last = _newest(observations, PongFeature.PLAYER_Y, 1)
+    # A movement leaves a quarter of itself for each next step: 1/4 + 1/16 + ... is a third.
     return paddle + (paddle - last) / 3.0
 
 
@@ -95,6 +100,7 @@ def meet(observations: Array, ball: Ball, parts: Array) -> NDArray[np.int64]:
     be had at rest; some balls can only be met on the way.
     """
     share = np.interp(ball.num_steps, *SHARE_OF_STRIDE)[:, None]
+    # The three actions as columns [N, 3].
     moves = np.array([0.0, -STRIDE, STRIDE]) * share
     met = ball.arrival()[:, None] - (resting_place(observations)[:, None] + moves)
     is_missed = (met < HIGHEST_PART) | (met > LOWEST_PART)
@@ -103,6 +109,7 @@ def meet(observations: Array, ball: Ball, parts: Array) -> NDArray[np.int64]:
     return np.array([NOOP, RIGHT, LEFT])[cost.argmin(1)]
 
 
+# Held, because single random actions of a paddle cancel each other before it has moved.
 class RandomHolder:
     """Uniformly random actions, each held for a uniformly random number of steps.
 
@@ -119,6 +126,7 @@ class RandomHolder:
     def __call__(self, observations: Array) -> NDArray[np.int64]:
         """Actions [N]."""
         num_rows = len(observations)
+        # A player does not know how many games are played until it sees the first observations.
         if len(self._holds) != num_rows:
             self._actions, self._holds = np.zeros((2, num_rows), np.int64)
         # Drawn for all rows, needed or not, so that the stream does not depend on the holds.
@@ -151,6 +159,7 @@ class BallTracker:
         ball, num_rows = Ball(observations), len(observations)
         errors = self._generator.normal(0.0, self._noise, num_rows)
         height = np.where(ball.is_there, ball.y - CENTRE_PART, MIDDLE)
+        # Half of a stride is the dead zone: within it any movement makes the error larger.
         actions = steer(observations, height + errors)
         actions = np.where(
             self._generator.random(num_rows) < self._fire_share, WITH_FIRE[actions], actions
@@ -187,9 +196,12 @@ class Interceptor:
     def _plan_returns(self, ball: Ball) -> None:
         """Settle the next return of each row while its ball flies away."""
         num_rows = len(ball.x)
+        # Drawn while the ball flies away, so that a return is not decided anew in every step.
         is_away = (ball.dx <= 0) if len(self._parts) == num_rows else np.ones(num_rows, np.bool_)
         if len(self._parts) != num_rows:
             self._parts, self._fires = np.zeros(num_rows), np.zeros(num_rows, np.bool_)
+        # Everything is drawn for every row, used or not, so that streams do not depend on the
+        # games.
         edges = np.where(self._generator.random(num_rows) < 0.5, HIGHEST_PART, LOWEST_PART)
         anywhere = self._generator.uniform(HIGHEST_PART, LOWEST_PART, num_rows)
         parts = np.where(self._generator.random(num_rows) < self._edge_share, edges, anywhere)
@@ -224,6 +236,7 @@ class Explorer:
     ) -> None:
         self._generator = np.random.default_rng(seed)
         self._holder = RandomHolder(seed + 1)
+        # Fires by its own rule below.
         self._interceptor = Interceptor(seed + 2, fire_share=0.0)
         self._random_share = random_share
         self._max_stretch = max_stretch
@@ -237,6 +250,7 @@ class Explorer:
         actions = np.where(
             self._is_random, self._holder(observations), self._interceptor(observations)
         )
+        # Far from the agent FIRE does nothing.
         is_firing = (Ball(observations).x > NEAR_X) & (
             self._generator.random(num_rows) < self._fire_share
         )

@@ -23,6 +23,7 @@ BLANK_WIDTH = 8
 TEXT_WIDTH, TEXT_HEIGHT = 4, 8
 
 CELL, GLYPH_WIDTH, SCORE_TOP, ENEMY_SCORE_LEFT, PLAYER_SCORE_LEFT = 4, 3, 1, 20, 100
+# The digits 0 to 9 of the console's score, three cells wide.
 FONT = """
     ### .#. ### ### #.# ### #.. ### ### ###
     #.# .#. ..# ..# #.# #.. #.. ..# #.# #.#
@@ -119,6 +120,7 @@ def _fill(image: Image, corner: tuple[int, int], size: tuple[int, int], colour: 
     """A rectangle as far as it lies within the court."""
     (left, top), (width, height) = corner, size
     image[
+        # The court's walls hide what is above or below them, as on the console.
         max(COURT_TOP, top) : max(COURT_TOP, min(COURT_BOTTOM, top + height)), left : left + width
     ] = colour
 

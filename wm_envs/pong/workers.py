@@ -52,6 +52,7 @@ class Emulator:
 
     def __init__(self) -> None:
         ale_py = import_ale()
+        # The emulator would greet on the standard error.
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self._ale = ale_py.ALEInterface()
         # The noise is drawn from the state row, so that a clone carries its future.
@@ -76,9 +77,11 @@ class Emulator:
 
     def play(self, actions: Sequence[int]) -> None:
         """Play one frame per action, which takes no effect once the game is over."""
+        # Looked up once: the loop runs four times a step.
         act, codes = self._ale.act, self._actions
         for action in actions:
             act(codes[action])
+        # After zero frames the screen is still that of the state before.
         self._has_screen = self._has_screen or len(actions) > 0
 
     def read(self, out: NDArray[np.uint8]) -> None:
@@ -91,6 +94,7 @@ class Emulator:
 
     def save(self) -> bytes:
         """The whole console."""
+        # The bytes of pickling are the only form in which the emulator gives its state away.
         saved: bytes = self._ale.cloneState().__getstate__()
         return saved
 
@@ -107,6 +111,7 @@ class EmulatorPool:
         self._emulators: dict[int, Emulator] = {}
 
     def __getitem__(self, slot: int) -> Emulator:
+        # Making one takes long, and a worker needs only those that it plays itself.
         if slot not in self._emulators:
             self._emulators[slot] = Emulator()
         return self._emulators[slot]
@@ -152,8 +157,10 @@ class _SharedBuffer:
 
     def __init__(self, num_slots: int, descriptor: int) -> None:
         size = num_slots * (MAX_FRAMES + MEMORY_SIZE)
+        # Only the owner makes the file long enough; workers find it so.
         if os.fstat(descriptor).st_size < size:
             os.ftruncate(descriptor, size)
+        # The array keeps the mapping alive, whose descriptor may be closed.
         cells = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
         self.actions = cells[: num_slots * MAX_FRAMES].reshape(num_slots, MAX_FRAMES)
         self.memories = cells[num_slots * MAX_FRAMES :].reshape(num_slots, MEMORY_SIZE)
@@ -163,6 +170,8 @@ def nameless_file() -> int:
     """The descriptor of an empty file in memory, or in the temporary folder without such files."""
     if sys.platform == "linux":
         return os.memfd_create("consoles")
+    # Deleted when it is closed; the duplicate keeps it open, so that no file is left behind by a
+    # kill.
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
@@ -176,6 +185,7 @@ def answer(pool: EmulatorPool, buffer: _SharedBuffer, request: Request) -> list[
         pool.play(slots, buffer.actions[slots, :arguments], buffer.memories)
         return []
     except Exception as error:
+        # The exception travels to the owner, which raises it where the step was called.
         return error
 
 
@@ -187,6 +197,7 @@ def receive(connection: Connection) -> Any:
     lookout = select.poll()
     lookout.register(connection, select.POLLIN)
     end = time.perf_counter() + WATCHFUL
+    # Yields instead of a plain loop: with fewer cores than workers another one can go on.
     while not lookout.poll(0) and time.perf_counter() < end:
         give_way()
     return connection.recv()
@@ -208,6 +219,7 @@ class _Worker:
 
     def __init__(self, part: slice, num_slots: int, descriptor: int) -> None:
         self._rows = f"rows {part.start} to {part.stop - 1}"
+        # A pair of sockets and not pipes: shutdown ends both directions for all holders at once.
         ours, theirs = socket.socketpair()
         # The folders of this program, and not `-m`, which would import from the current folder
         # first.
@@ -215,6 +227,8 @@ class _Worker:
         program = f"import sys; sys.path = {folders!r}; from {__name__} import main; main()"
         numbers = (theirs.fileno(), descriptor, num_slots)
         command = [sys.executable, "-c", program, *map(str, numbers)]
+        # Not `multiprocessing`, which would run the user's main module again or fork a process with
+        # threads.
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor])
         # While it is open here, the end of the worker would not show.
         theirs.close()
@@ -226,6 +240,7 @@ class _Worker:
         """Hand over a request; raises WorkerError."""
         try:
             self._connection.send(request)
+        # A worker that has died is told from one that is slow.
         except OSError as error:
             raise self._ended() from error
 
@@ -251,12 +266,14 @@ def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int
     if os.getpid() != owner:
         # A fork of the program: the worker is not its own.
         return
+    # A copy of the socket: closing it on the way out closes nothing of the connection.
     with socket.socket(fileno=os.dup(connection.fileno())) as ours, contextlib.suppress(OSError):
         # So that the worker sees the end of its input, also while a fork holds this socket.
         ours.shutdown(socket.SHUT_RDWR)
     connection.close()
     try:
         process.wait(PATIENCE)
+    # It hangs within the emulator; what it holds is of no use any more.
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -271,7 +288,10 @@ class _WorkerPool:
 
     def __init__(self, slices: Sequence[slice]) -> None:
         self._member_of = [
-            number for number, part in enumerate(slices) for _ in range(part.start, part.stop)
+            number
+            for number, part in enumerate(slices)
+            for _ in range(part.start, part.stop)
+            # Slices follow each other, so that the position in this list is the slot.
         ]
         # One file for all workers, which inherit its descriptor.
         descriptor = nameless_file()
@@ -279,6 +299,7 @@ class _WorkerPool:
             self._buffer = _SharedBuffer(len(self._member_of), descriptor)
             self._workers = {}
             for number, part in enumerate(slices):
+                # The first slice is this process's own; empty ones need nobody.
                 if number > 0 and part.start < part.stop:
                     self._workers[number] = _Worker(part, len(self._member_of), descriptor)
         finally:
@@ -294,6 +315,7 @@ class _WorkerPool:
         `pool` is ours.
         """
         num_frames = actions.shape[1]
+        # Through shared memory: pickling the actions would cost more than a frame.
         self._buffer.actions[slots, :num_frames] = actions
         requests: dict[int, Request] = {}
         for member, positions in self._shares(slots).items():
@@ -314,6 +336,7 @@ class _WorkerPool:
         for member, positions in shares.items():
             member_arguments = [arguments[i] for i in positions]
             requests[member] = (method, [slots[i] for i in positions], member_arguments)
+        # In the order of the slots, whoever has answered first.
         answers: list[Any] = [None] * len(slots)
         for member, results in self._exchange(pool, requests).items():
             for position, result in zip(shares[member], results, strict=True):
@@ -340,6 +363,7 @@ class _WorkerPool:
         if self._failure:
             raise WorkerError(self._failure)
         # Before the exchange, so that whatever breaks it off, even a key, leaves it in place.
+        # An answer that is still under way would be taken for that of the next request.
         self._failure = INTERRUPTED
         try:
             answers = self._work(pool, requests)
@@ -359,11 +383,13 @@ class _WorkerPool:
     ) -> dict[int, list[Any] | Exception]:
         others = [member for member in requests if member in self._workers]
         for member in others:
+            # All are sent before any is awaited.
             self._workers[member].send(requests[member])
         answers: dict[int, list[Any] | Exception] = {}
         # This process does its own share while the others do theirs.
         if 0 in requests:
             answers[0] = answer(pool, self._buffer, requests[0])
+        # Also where the own share failed: each request has exactly one answer.
         for member in others:
             answers[member] = self._workers[member].receive()
         return answers
@@ -394,6 +420,7 @@ class Emulators:
     def __getstate__(self) -> dict[str, Any]:
         # Only what was used has a state; the rest is made when it is needed.
         slots = sorted(self._in_use)
+        # A pickled environment brings its games along and no processes.
         return {
             "slices": self._slices,
             "saved": dict(zip(slots, self.call("save", slots), strict=True)),
@@ -416,6 +443,7 @@ class Emulators:
         self._use(slots, has_state=True)
         if len(self._slices) > 1:
             return self._workers().play(self._pool, slots, actions)
+        # Up to the highest slot alone: without workers there is no buffer of all.
         memories = np.zeros((max(slots, default=-1) + 1, MEMORY_SIZE), np.uint8)
         self._pool.play(slots, actions, memories)
         return memories[slots]
@@ -423,6 +451,7 @@ class Emulators:
     def start(self, slots: Sequence[int], num_noops: Sequence[int]) -> NDArray[np.uint8]:
         """Start games, wait so many frames [N] in each, and give the memories, uint8 [N, 128]."""
         self.call("start", slots, [(number,) for number in num_noops])
+        # No frames: the memory is read and nothing moves.
         return self.play(slots, np.zeros((len(slots), 0), np.uint8))
 
     def call(
@@ -432,6 +461,7 @@ class Emulators:
 
         Workers work side by side, and errors are raised as in `play`.
         """
+        # What starts or loads needs no state; everything else would play a game that is not there.
         self._use(slots, has_state=method not in ("start", "load"))
         all_arguments = [()] * len(slots) if arguments is None else arguments
         if len(self._slices) > 1:
@@ -473,6 +503,7 @@ class Emulators:
 
         Its own consoles were copied with the process, those of the workers are out of reach.
         """
+        # The first slice was emulated in the process itself, and has come along in the fork.
         workers = [slot for part in self._slices[1:] for slot in range(part.start, part.stop)]
         if self._worker_pool is not None:
             self._lost = self._in_use.intersection(workers)

@@ -57,6 +57,7 @@ class QuestionKind(IntEnum):
     MOTION = 3
 
 
+# Two codes, since arrays of votes are ordered by agreement and the environment's actions are not.
 _ACTION_OF_VOTE = {
     Vote.ABSENT: ResolutionAction.NO_ACTION,
     Vote.YES: ResolutionAction.YES,
@@ -77,6 +78,8 @@ OBSERVATION = ObservationSpec(
             Field(f"stage_{stage.name.lower()}", "1", 0.0, 1.0, "the stage, one-hot", "one-hot")
             for stage in Stage
         ),
+        # A committee is the coarser guess, for texts without an issue; ten apart, so that both fit
+        # one column.
         Field(
             "topic",
             "id",

@@ -29,6 +29,7 @@ _ALPHA_3: dict[str, str] = {alpha_3: code for code, alpha_3, _ in _LINES}
 # The words of a name in the order of the alphabet.
 Key = tuple[str, ...]
 
+# Records write or leave them as they like.
 _FILLERS = {"the", "of", "and"}
 _WORDS = {
     "st": "saint",
@@ -91,7 +92,9 @@ _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "\u0131": "i", "æ": 
 
 def normalised(name: str) -> str:
     """A name without accents, case and the ways of writing that differ between records."""
+    # Letters that no decomposition takes apart, such as the Danish o with a stroke.
     lowered = _repaired(name).casefold().translate(_LETTERS)
+    # NFKD splits an accented letter into the letter and the accent, which ASCII has no place for.
     plain = unicodedata.normalize("NFKD", lowered).encode("ascii", "ignore").decode()
     plain = re.sub(r"\bst\.", "saint ", plain.replace("&", " and ").replace("the former", "former"))
     return " ".join(re.findall(r"[a-z]+", plain.replace("'", "")))
@@ -101,6 +104,7 @@ def _repaired(text: str) -> str:
     """Undo the double encoding that some exports of the library suffer from."""
     if not any(mark in text for mark in ("\u00c3", "\u00e2\u0080", "\u00e2\u20ac")):
         return text
+    # Both encodings are tried: exports differ in which of them read the bytes wrongly.
     for wrong in ("latin-1", "cp1252"):
         try:
             return text.encode(wrong).decode("utf-8")
@@ -111,12 +115,14 @@ def _repaired(text: str) -> str:
 
 def _key(name: str) -> Key:
     """The words of a name, abbreviations written out, in the order of the alphabet."""
+    # "Peoples'", "People's" and "People" are one word here.
     text = re.sub(r"(?<=people)\W?s\b", "", _repaired(name).casefold())
     # "u.s.a." is one word, while the dot of "st." ends an abbreviation.
     letters = r"\b[a-z]\b\.?(?:\s*\b[a-z]\b\.?)+"
     text = re.sub(letters, lambda match: re.sub(r"[.\s]", "", match[0]) + " ", text)
     # Fillers go first: "s" alone is one of them only where it has no dot, else it is "South".
     words = [_WORDS.get(word, word) for word in normalised(text).split() if word not in _FILLERS]
+    # Sorted: "Korea, Republic of" and "Republic of Korea" are then equal.
     return tuple(sorted(words))
 
 
@@ -140,13 +146,16 @@ def _keys() -> dict[Key, tuple[str, ...]]:
 
     None for no member.
     """
+    # Names of no member first, so that a member's own name of the same words replaces them.
     keys: dict[Key, tuple[str, ...]] = {_key(name): () for name in _NOT_MEMBERS}
     for code, name in (*_RECORDED, *_USUAL):
         keys[_key(name)] = (code,)
     for code, name in _RECORDED:
         if code not in _TWO_STATES:
             for style in _STYLES:
+                # Only where no table says otherwise.
                 keys.setdefault(tuple(sorted((*_key(name), style))), (code,))
+    # Last, since what is ambiguous must not be decided by one of its meanings.
     for name, codes in (*AMBIGUOUS_NAMES.items(), *LOOSE_NAMES.items()):
         keys[_key(name)] = codes
     return keys
@@ -164,6 +173,7 @@ def _members_named(name: str) -> tuple[str, ...] | None:
     if key in _keys():
         return _keys()[key]
     # "Samoa/Western Samoa", "Burma (Myanmar)": parts that are all names of one member.
+    # One part alone would be a fragment of a name, whose meaning nobody promised.
     parts = [_keys().get(_key(part)) for part in re.split(r"[/()\[\]]", name) if _key(part)]
     if len(parts) > 1 and parts[0] and len(set(parts)) == 1:
         return parts[0]
@@ -173,6 +183,7 @@ def _members_named(name: str) -> tuple[str, ...] | None:
 def _members_coded(code: str) -> tuple[str, ...]:
     """The members that a code of ISO 3166-1 may stand for, in capitals or not."""
     upper = code.strip().upper()
+    # A code that two states had in turn, decided by the name beside it.
     if upper in REUSED_CODES:
         return REUSED_CODES[upper]
     known = upper if upper in NAMES else _ALPHA_3.get(upper)
@@ -191,6 +202,7 @@ def code_of(text: str) -> str | None:
     None where it is not known, or where the name is that of two members, as "Korea" is.
     """
     stripped = text.strip()
+    # Codes in capitals before names: "NA" is Namibia and no missing value.
     if stripped in NAMES:
         return stripped
     if stripped in _ALPHA_3:
@@ -214,9 +226,11 @@ def _resolved(code: str, name: str) -> tuple[str | None, str | None]:
         named = None if by_itself is None else (by_itself,)
     if named is None:
         return _kept_code(coded, name)
+    # A name that may mean two members decides nothing without a code.
     if not coded:
         is_clear = len(named) > 0 and _key(name) not in _AMBIGUOUS
         return (named[0] if is_clear else None), None
+    # The name's first choice among those that the code allows.
     common = [member for member in named if member in coded]
     return (common[0], None) if common else (None, coded[0])
 
@@ -225,6 +239,7 @@ def _kept_code(coded: tuple[str, ...], name: str) -> tuple[str | None, str | Non
     """The code beside an unknown name: it stands unless the name speaks of another member."""
     if not coded:
         return None, None
+    # The name may stand within other words, such as a delegation's title.
     spoken = codes_in(name)[0]
     if spoken and not set(spoken) & set(coded):
         return None, coded[0]
@@ -284,6 +299,7 @@ def _names_in_text() -> dict[str, str | None]:
 
 @cache
 def _name_pattern() -> re.Pattern[str]:
+    # Else "Guinea" would be found within "Equatorial Guinea".
     longest_first = sorted(_names_in_text(), key=len, reverse=True)
     return re.compile(r"\b(" + "|".join(map(re.escape, longest_first)) + r")\b")
 

@@ -85,6 +85,7 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Resol
         shared = dict(zip(COLUMNS[4:], others, strict=True))
         resolution = resolutions.setdefault(number, _Resolution(shared))
         for name in SHARED:
+            # Spaces at the ends differ between rows of one record, and mean nothing.
             if shared[name].strip() != resolution.shared[name].strip():
                 raise TrajectoryError(
                     f"{where}: {name}: {shared[name][:40]!r}, while an earlier row of undl_id "
@@ -93,6 +94,7 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Resol
                 )
         _add_vote(resolution, (ms_code, ms_name, ms_vote.strip()), line, rows)
     rows.finish()
+    # Votes first: only then is it known which countries a record could not name.
     records = RowCount(path, "resolutions with votes", losses)
     read = [_trajectory(number, resolution, records) for number, resolution in resolutions.items()]
     records.finish()
@@ -132,6 +134,7 @@ def _add_vote(
     code, name, vote = row
     where = f"{rows.path}: line {line}"
     if vote not in ("Y", "N", "A", "X", ""):
+        # Before the country is judged: a row of another file shows itself here.
         raise TrajectoryError(f"{where}: ms_vote: expected Y, N, A or X, got {vote[:40]!r}")
     member = resolve(code, name, where)
     if vote in ("X", ""):
@@ -162,6 +165,7 @@ def _trajectory(number: str, resolution: _Resolution, records: RowCount) -> Reso
     announced = [_total(shared[name], f"{where}: {name}") for name in TOTALS]
     counted = [len(lists[name]) for name in VOTE_LISTS]
     differs = any(a is not None and a != c for a, c in zip(announced, counted, strict=True))
+    # Where votes of unknown countries are missing the totals cannot agree, and say nothing.
     if resolution.num_unknown == 0 and differs:
         shown = f"undl_id {number}: announced {announced}, counted {counted}"
         records.drop("resolutions whose totals do not add up", shown)
@@ -174,6 +178,7 @@ def _trajectory(number: str, resolution: _Resolution, records: RowCount) -> Reso
     ballot = ballot_of(lists)
     title, agenda_title, subjects = shared["title"], shared["agenda_title"], shared["subjects"]
     return ResolutionRecord(
+        # A record without a symbol is still told from others by the library's own number.
         trajectory_id=shared["resolution"] or f"undl/{number}",
         symbol=shared["resolution"],
         title=title,
@@ -201,6 +206,7 @@ def _total(text: str, where: str) -> int | None:
 
 
 NAMESPACE = "{http://www.loc.gov/MARC21/slim}"
+# Bounds for files from anybody: memory and time grow with each of them.
 MAX_RECORDS = 100_000
 # a record has about fifty; a packed file of a few megabytes can hold hundreds of millions
 MAX_ELEMENTS = 5_000_000
@@ -252,6 +258,7 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[ResolutionRecord
                 f"191$a {_first(fields, '191a')[:40]!r}, 245$b {_first(fields, '245b')[:40]!r}"
             )
             continue
+        # The same record twice is no contradiction.
         if drafts.setdefault(draft.trajectory_id, draft) is draft:
             continue
         if drafts[draft.trajectory_id] != draft:
@@ -317,6 +324,7 @@ def _draft(fields: Subfields, where: str, losses: Losses) -> ResolutionRecord | 
         return None
     sponsors = _sponsors(fields, losses)
     joined, rest = codes_in(
+        # Additional sponsors stand behind a heading that is part of the text.
         _BRACKETS.sub(" ", _first(fields, "515a").removeprefix("Additional sponsors:"))
     )
     losses["words of sponsor lists that name no known country"] += _num_words(rest)
@@ -355,6 +363,7 @@ def _sponsors(fields: Subfields, losses: Losses) -> tuple[str, ...]:
     named, rest = codes_in(_BRACKETS.sub(" ", _first(fields, "245c")))
     losses["words of statements that name no known country"] += _num_words(rest)
     entered: list[str] = []
+    # The entered names are fuller than the statement; together they miss the least.
     for text in fields["710a"]:
         code = code_of(text)
         if code is not None:
@@ -381,7 +390,10 @@ def merge_drafts(trajectories: Sequence[ResolutionRecord]) -> tuple[list[Resolut
         TrajectoryError: Two records have one id, since a file of them could not be read.
     """
     drafts = {
-        t.symbol: t for t in trajectories if t.symbol and t.num_sponsors and not t.plenary_ballot
+        # A draft that has votes of its own was not waiting for them.
+        t.symbol: t
+        for t in trajectories
+        if t.symbol and t.num_sponsors and not t.plenary_ballot
     }
     joined: set[str] = set()
     merged = []
@@ -393,6 +405,7 @@ def merge_drafts(trajectories: Sequence[ResolutionRecord]) -> tuple[list[Resolut
             and trajectory.plenary_ballot
             and trajectory.kind == "whole"
             and not trajectory.sponsors
+            # Sponsors that a vote already has are not replaced.
         ):
             trajectory = replace(
                 trajectory,

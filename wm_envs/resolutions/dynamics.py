@@ -113,6 +113,7 @@ PARAMETERS = np.dtype(
 def quantile(table: Array, share: float) -> float:
     """The value of a distribution given by equally spaced quantiles."""
     place = share * (len(table) - 1)
+    # The last quantile belongs to the interval before it.
     below = min(int(place), len(table) - 2)
     return table[below] + (place - below) * (table[below + 1] - table[below])
 
@@ -128,6 +129,7 @@ def draw_draft(state: Row, rules: Row, draft: Row) -> None:
     state.direction_1 = draft.direction_1 + noise * random_normal(state)
     state.direction_2 = draft.direction_2 + noise * random_normal(state)
     state.width = draft.width + noise * random_normal(state)
+    # Slopes do not vary: abstentions of a topic come from the same side every year.
     state.slope_1 = draft.slope_1
     state.slope_2 = draft.slope_2
     state.absence = quantile(rules.absences, random_uniform(state))
@@ -136,9 +138,11 @@ def draw_draft(state: Row, rules: Row, draft: Row) -> None:
     # Popular drafts gain sponsors too, with some luck.
     luck = min(max(popularity + 0.15 * random_normal(state), 0.0), 1.0)
     state.num_joining = max(int(quantile(rules.final_sponsors, luck) + 0.5) - state.num_sponsors, 0)
+    # The chance of one country to be among so many sponsors drawn evenly.
     state.is_sponsor = random_uniform(state) * rules.num_countries < state.num_sponsors
     is_consensus = random_uniform(state) < draft.consensus_rate and rules.has_consensus == 1
     state.has_plenary_vote = not is_consensus
+    # A text that passes by consensus is voted on nowhere.
     state.has_committee_vote = not is_consensus and random_uniform(state) < draft.committee_rate
 
 
@@ -148,6 +152,7 @@ def replay_draft(state: Row, draft: Row) -> None:
     state.num_sponsors = int(draft.num_sponsors)
     state.num_joining = int(draft.num_joining)
     state.is_sponsor = draft.is_sponsor > 0.0
+    # A recorded tally of -1 says that there was no such vote.
     state.has_committee_vote = draft.committee_yes >= 0.0
     state.has_plenary_vote = draft.plenary_yes >= 0.0
     state.is_adopted = draft.is_adopted > 0.0
@@ -165,6 +170,7 @@ def reset(state: Row, parameters: Array) -> None:
     state.action = ResolutionAction.NO_ACTION
     state.last_vote = ResolutionAction.NO_ACTION
     state.is_adopted = False
+    # A generated text is always decided, by its own tally.
     state.is_decided = state.is_counted = True
     state.is_success = False
     state.is_invalid = False
@@ -197,16 +203,21 @@ def reluctance(state: Row, country: Row) -> float:
 @kernel
 def drawn_vote(state: Row, country: Row) -> int:
     """YES, NO, ABSTAIN, or NO_ACTION for an absence; two 32-bit numbers from one draw."""
+    # A vote takes two numbers; half of the bits each are plenty, and drawing is what costs.
     bits = random_bits(state)
     if (bits >> np.uint64(32)) * 2.0**-32 < country.absence_rate * state.absence:
         return ResolutionAction.NO_ACTION
     z, h = agreement(state, country), reluctance(state, country)
+    # 1 / (1 + e^(h-z) + e^(-2z)) is softmax(z, h, -z) with one exponential less; 60 keeps it from
+    # overflowing.
     yes = 1.0 / (1.0 + math.exp(min(h - z, 60.0)) + math.exp(min(-2.0 * z, 60.0)))
     share = (bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
     if share < yes:
         return ResolutionAction.YES
     return (
         ResolutionAction.ABSTAIN
+        # The abstention's probability is that of yes times e^(h-z), so that both together need no
+        # division.
         if share < yes * (1.0 + math.exp(min(h - z, 60.0)))
         else ResolutionAction.NO
     )
@@ -247,6 +258,7 @@ def stage_of_vote(state: Row, rules: Row) -> int:
     With three transitions an action is what leads to the next stage, so that the committee's vote
     is taken in DRAFT.
     """
+    # With three transitions the step that leaves the draft already casts the first vote.
     if rules.transitions == 3:
         return following_stage(state, state.stage)
     return state.stage
@@ -292,6 +304,7 @@ def vote_in_committee(state: Row, parameters: Array, action: int) -> None:
     state.committee_no = num_no + (action == ResolutionAction.NO)
     state.committee_abstain = num_abstain + (action == ResolutionAction.ABSTAIN)
     state.last_vote = action
+    # A recorded draft goes on as it did, whatever the agent voted.
     if parameters[0].dynamics != RECORDED:
         state.has_plenary_vote = state.has_plenary_vote and state.committee_yes > state.committee_no
         state.is_adopted = state.committee_yes > state.committee_no
@@ -310,6 +323,7 @@ def vote_in_plenary(state: Row, parameters: Array, action: int) -> None:
     state.plenary_no = num_no + (action == ResolutionAction.NO)
     state.plenary_abstain = num_abstain + (action == ResolutionAction.ABSTAIN)
     state.last_vote = action
+    # Records whose outcome contradicts their tally keep the recorded outcome.
     if state.is_counted:
         state.is_adopted = state.plenary_yes > state.plenary_no
 
@@ -318,6 +332,7 @@ def vote_in_plenary(state: Row, parameters: Array, action: int) -> None:
 def preference(state: Row, parameters: Array, action: int) -> float:
     """The country's own utility of a vote; 0 where it does not vote or its utility is not known."""
     rules = parameters[0]
+    # Utilities are parameters of a fitted or generated world alone.
     if rules.dynamics == RECORDED:
         return 0.0
     country = parameters[rules.country]
@@ -336,6 +351,7 @@ def advance(state: Row, parameters: Array, action: int) -> None:
     if state.stage == Stage.DRAFT:
         join_sponsors(state, action)
         if (
+            # A recorded draft without votes was decided somewhere else.
             not state.has_plenary_vote
             and not state.has_committee_vote
             and rules.dynamics != RECORDED
@@ -361,14 +377,17 @@ def step(state: Row, parameters: Array, action: int, outcome: Row) -> None:
     state.is_invalid = not is_valid(state, rules, action)
     taken = ResolutionAction.NO_ACTION if state.is_invalid else action
     state.action = taken
+    # Before the stage moves on: the utility is that of the vote that was cast.
     outcome.preference = preference(state, parameters, taken)
     was_terminal = state.stage == Stage.TERMINAL
     if not was_terminal:
         advance(state, parameters, taken)
     is_over = was_terminal if rules.transitions == 4 else state.stage == Stage.TERMINAL
+    # Without a vote of its own a country wants what everybody lets pass.
     wanted = state.last_vote != ResolutionAction.NO
     state.is_success = is_over and state.is_decided and state.is_adopted == wanted
     outcome.outcome = 0.0
+    # Only sponsors stake something on the outcome.
     if is_over and state.is_sponsor and state.is_decided:
         outcome.outcome = 1.0 if state.is_adopted else -1.0
     outcome.reward = (

@@ -27,6 +27,7 @@ from wm_envs.resolutions.generator import (
 from wm_envs.rules import Info, Rules
 
 DEFAULT_REWARD_WEIGHTS = {"outcome": 1.0, "preference": 0.0}
+# The masks of four transitions, for observations that no kernel has made.
 _MASKS_OF_STAGES = np.array(
     [
         # COSPONSOR, YES, NO, ABSTAIN, NO_ACTION
@@ -111,6 +112,7 @@ class UNResolutionEnv(KernelEnv):
     ) -> None:
         self.is_strict = check_flag("strict", strict)
         super().__init__(render_mode=render_mode, **options)
+        # Again from the options: rules keep numbers and no texts. The sources are cached.
         self.documents = source_of(**options).documents
 
     @classmethod
@@ -133,6 +135,7 @@ class UNResolutionEnv(KernelEnv):
         transitions = check_integer("transitions", transitions, 3, 4)
         is_consensual = check_flag("consensus", consensus)
         weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
+        # The seat is filled in below: what is read from a file is the same for every seat.
         seatless_source = source_of(country=country, dynamics=dynamics, source=source)
         # Four stages, four steps: no episode is truncated.
         settings: dict[str, float] = {
@@ -224,6 +227,7 @@ def source_of(
         raise OptionError(f"dynamics={dynamics!r} needs source=, the file to read")
     if not isinstance(source, str | Path):
         raise OptionError(f"source is the path of a file, got {source!r}")
+    # Before the file is read, which can take a while.
     code = code_of(country) if isinstance(country, str) else None
     if code is None:
         raise OptionError(f"country is a code like 'FR' or a name, got {country!r}")
@@ -265,6 +269,7 @@ def _masks(rules: Rules, states: NDArray[Any]) -> NDArray[np.bool_]:
 def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> None:
     masks = _masks(rules, states)
     is_allowed = masks[np.arange(len(states)), actions]
+    # Rows that have ended take any action, which is ignored.
     wrong = np.flatnonzero(~is_allowed & ~states["ended"])
     if len(wrong):
         row = wrong[0]

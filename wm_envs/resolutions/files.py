@@ -62,6 +62,7 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
     try:
         header = next(reader, [])
         absent = [name for name in columns if name not in header]
+        # A column name that appears twice would make every row ambiguous.
         if absent or len(set(header)) != len(header):
             raise TrajectoryError(
                 f"{path}: header: expected the columns {list(columns)}, got {header[:40]}"
@@ -86,6 +87,7 @@ def _whole_number(text: str) -> int | None:
     None where it is none below 10**15.
     """
     stripped = text.strip()
+    # Bounded and matched first: a text of a million digits takes long to become a number.
     if len(stripped) > 40 or not re.fullmatch(
         r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?", stripped
     ):
@@ -195,6 +197,7 @@ class RowCount:
                 "files "
                 "belong together"
             )
+        # An empty file beside a full list of losses is still no data.
         if self.num_read == 0 and not may_be_empty:
             raise TrajectoryError(
                 f"{self.path}: there are no {self.rows} in this file: give one with some"
@@ -224,7 +227,11 @@ def parse_json(text: str | bytes, where: str) -> Any:
         )
     try:
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+            # Duplicate keys are refused: which of the two counts is chance.
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
         )
         _check_depth(value, where, 0)
     except (ValueError, RecursionError) as error:
@@ -253,6 +260,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
+# Depth after parsing: Python's parser has its own limit, the rest of the reader does not.
 def _check_depth(value: Any, where: str, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise TrajectoryError(f"{where}: nested deeper than {MAX_DEPTH}")
@@ -300,6 +308,7 @@ class Fields:
         value = self.value.get(name)
         if value is None:
             return None
+        # In Python True is an integer, too.
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.error(name, f"expected an integer from {low} to {high}, got {_shown(value)}")
         return value

@@ -54,6 +54,7 @@ THEMES = (
     "peace and security",
     "budget and institutions",
 )
+# Shares of texts adopted without a vote, by theme, in the order above.
 CONSENSUS_RATES = (0.10, 0.48, 0.68, 0.76, 0.83, 0.86, 0.91)
 # Quantiles at these shares, of 62 drafts of one session of the Third Committee.
 _SPONSOR_SHARES = (0.0, 0.10, 0.25, 0.50, 0.75, 0.90, 1.0)
@@ -105,6 +106,7 @@ def generator_source() -> Source:
     parameters = _parameters(dynamics.GENERATOR, countries, len(drafts))
     parameters["absences"] = calibration["absences"]
     rows = parameters[: len(drafts)]
+    # 0 is an unknown topic.
     rows["topic"] = themes + 1
     for name, column in zip(dynamics.SPATIAL_FIELDS, drafts[:, 1:].T, strict=True):
         rows[name] = column
@@ -152,11 +154,13 @@ def generated_records(
     source = generator_source()
     texts_per_year = check_integer("texts_per_year", texts_per_year, 1, len(source.documents))
     generator = np.random.default_rng(check_seed(seed))
+    # The same texts every year: recurring texts are what a forecast can learn from.
     texts = np.sort(generator.permutation(len(source.documents))[:texts_per_year])
     utility = utilities(source)[texts]
     absence = source.parameters["absence_rate"][: len(source.countries)]
     records = []
     for year in years:
+        # The largest utility plus Gumbel noise is a draw from the softmax of the utilities.
         noise = generator.gumbel(size=utility.shape)
         variation = TOPIC_NOISE * generator.normal(size=(len(texts), 1, 1))
         # Yes gains what no loses, see `utilities`.
@@ -176,6 +180,7 @@ def generated_records(
                     subject=document.theme,
                     session=year - 1945,
                     final_outcome=outcome_of(ballot),
+                    # Spread over December, so that the order of the dates is that of the texts.
                     date=f"{year}-12-{1 + place * 28 // len(texts):02d}",
                     issues=(document.theme,),
                     plenary_ballot=ballot,
@@ -203,6 +208,7 @@ def fitted_source(path: str | Path) -> Source:
     ]
     if (
         countries_field is None
+        # A few more than there are members: files may hold past ones.
         or not 1 < len(countries_field.value) <= dynamics.NUM_MEMBERS + 10
         or not drafts
     ):
@@ -251,6 +257,7 @@ def recorded_source(path: str | Path, country: str) -> Source:
         raise OptionError(
             f"country {country!r} takes part in nothing in {path}; there are {countries[:20]}..."
         )
+    # A replay needs no positions.
     parameters = _parameters(
         dynamics.RECORDED, {code: [0.0] * 5 for code in countries}, len(trajectories)
     )
@@ -289,6 +296,7 @@ def with_seat(source: Source, country: str, **settings: float) -> Array:
 
 
 def _parameters(kind: int, countries: Mapping[str, Sequence[float]], num_drafts: int) -> Array:
+    # Countries and drafts share the rows of one array, whichever are more.
     parameters = empty_rows(max(len(countries), num_drafts), dynamics.PARAMETERS)
     shares = np.linspace(0, 1, dynamics.NUM_QUANTILES)
     settings: dict[str, Any] = {
@@ -305,6 +313,7 @@ def _parameters(kind: int, countries: Mapping[str, Sequence[float]], num_drafts:
     }
     for name, value in settings.items():
         parameters[name] = value
+    # Filled by columns: one row a country, of the five numbers that it has.
     columns = np.array(list(countries.values()), np.float64).T
     for name, column in zip(dynamics.COUNTRY_FIELDS, columns, strict=True):
         parameters[name][: len(countries)] = column
@@ -313,6 +322,7 @@ def _parameters(kind: int, countries: Mapping[str, Sequence[float]], num_drafts:
 
 def _record(row: Array, trajectory: ResolutionRecord, country: str) -> None:
     """A recorded draft without the country's own part, which the agent takes."""
+    # The agent's country keeps its recorded sponsorship, which is part of the draft on the table.
     is_sponsor = country in trajectory.sponsors
     # Without the agent's country, whose joining is an action of the agent.
     joining = {*trajectory.additional_sponsors} - {*trajectory.sponsors, country}

@@ -62,6 +62,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         render_mode: str | None = None,
     ) -> None:
         self._source = generator_source() if source is None else fitted_source(source)
+        # The first country's seat is a formality: no row of the kernel acts.
         settings = {} if check_flag("consensus", consensus) else {"has_consensus": 0.0}
         self._weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
         self._parameters = with_seat(
@@ -103,6 +104,8 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             seed_rows(self._states, [check_seed(seed)])
         dynamics.reset_rows(self._states, self._parameters, np.ones(1, np.bool_))
         state = self._states[0]
+        # From the row's own stream, without drawing from it: the table's random numbers stay those
+        # of the single environment.
         generator = np.random.default_rng([int(state["key"]), int(state["counter"])])
         self.agents = self.possible_agents[:]
         self._is_sponsor = np.zeros(len(self.agents), np.bool_)
@@ -131,11 +134,13 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         mask = self._mask()
         is_invalid = ~mask[requested].astype(np.bool_)
         taken = np.where(is_invalid, ResolutionAction.NO_ACTION, requested)
+        # Before the stage moves on, as in the single environment.
         preferences = self._preferences(taken)
         is_over = bool(state["stage"] == Stage.TERMINAL)
         if not is_over:
             self._advance(taken)
         state["time"] += 1
+        # The outcome is due with the last step alone.
         outcome = np.where(self._is_sponsor, 1.0 if state["is_adopted"] else -1.0, 0.0) * is_over
         rewards = self._weights["outcome"] * outcome + self._weights["preference"] * preferences
         acting = self.agents
@@ -208,6 +213,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         if stage == Stage.DRAFT:
             self._is_sponsor |= taken == ResolutionAction.COSPONSOR
             state["num_sponsors"] = self._is_sponsor.sum()
+            # Without a vote a text passes by consensus; a vote overwrites this.
             state["is_adopted"] = not state["has_plenary_vote"]
         else:
             name = "committee" if stage == Stage.COMMITTEE_VOTE else "plenary"

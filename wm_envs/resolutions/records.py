@@ -101,12 +101,14 @@ class ResolutionRecord:
     @property
     def num_sponsors(self) -> int:
         """Countries that sponsor, those that joined later included; 0 where nobody is known."""
+        # A set, since a country may stand in both lists.
         return len({*self.sponsors, *self.additional_sponsors})
 
 
 def ballot_of(votes: dict[str, list[str]], tally: tuple[int, int, int] | None = None) -> Ballot:
     """A ballot from lists by `VOTE_LISTS` names; the tally is counted where none was announced."""
     lists = [tuple(votes.get(name, ())) for name in VOTE_LISTS]
+    # The announced tally may count votes whose country nobody could name.
     counted = (len(lists[0]), len(lists[1]), len(lists[2]))
     return Ballot(lists[0], lists[1], lists[2], counted if tally is None else tally)
 
@@ -183,6 +185,7 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Re
     """
     path = user_path(path)
     if path.is_dir():
+        # In the order of their names, so that the first record of two is the same on every machine.
         files = sorted(file for file in path.iterdir() if re.search(r"\.jsonl?(\.gz)?$", file.name))
         # Which the builder of trajectories writes beside them.
         files = [file for file in files if file.name != "summary.json"]
@@ -250,6 +253,7 @@ def parse_trajectory(
         losses: Counts what is missing, in place.
         names: Counts the countries of votes, in place, where several documents are judged together.
     """
+    # Whoever reads one value alone has no file whose countries could be judged.
     if names is None:
         names = RowCount(where, "countries of votes", losses)
     document = Fields(value, where)
@@ -289,6 +293,7 @@ def _with_timesteps(
         raise document.error(
             "timesteps", f"expected 1 to {MAX_TIMESTEPS} of them, got {len(timesteps)}"
         )
+    # A record may begin at 0.
     previous = -1
     for index, value in enumerate(timesteps):
         step = Fields(value, document.where, f"timesteps[{index}]")
@@ -310,6 +315,7 @@ def _with_step(
     trajectory: ResolutionRecord, stage: str, step: Fields, losses: Losses, names: RowCount
 ) -> ResolutionRecord:
     dated = _iso_date(step.text("date"))
+    # A missing action is an empty one: many records have steps without content.
     action = step.fields("action") or Fields({}, step.where, f"{step.path}.action")
     if stage == "draft_submission":
         sponsors = _codes(action, "sponsors", losses)
@@ -328,6 +334,7 @@ def _with_step(
         if is_committee:
             return replace(trajectory, committee_ballot=ballot, date=date)
         return replace(trajectory, plenary_ballot=ballot, date=date)
+    # Utterances are checked and not kept.
     for utterance in action.list("utterances"):
         Fields(utterance, step.where, f"{step.path}.action.utterances").integer(
             "word_count", 0, 10**7
@@ -347,6 +354,8 @@ def _iso_date(text: str | None) -> str | None:
 def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
     """The countries of a list, each once; names that are not known are counted."""
     texts = fields.texts(name)
+    # Twice as many as there are members: a list may name each of them twice and is then merely
+    # careless.
     if len(texts) > 2 * MAX_MEMBERS:
         raise fields.error(name, f"{len(texts)} countries are more than there can be")
     # Names and codes of any spelling; the set of countries is closed.
@@ -393,6 +402,7 @@ def _ballot(action: Fields, step: Fields, losses: Losses, names: RowCount) -> Ba
     tally = _tally(step)
     if tally is None and not any(named):
         losses["votes without names and tally"] += 1
+        # Nothing to learn from a vote of which neither names nor numbers are known.
         return None
     if tally is not None and any(named) and list(tally) != named:
         raise step.error(
@@ -499,6 +509,7 @@ def write_trajectories(trajectories: Iterable[ResolutionRecord], path: Path) -> 
     with replacing(path) as stream:
         for trajectory in trajectories:
             stream.write(
+                # Compact and with its own letters, since files of all sessions are large.
                 json.dumps(to_json(trajectory), ensure_ascii=False, separators=(",", ":")) + "\n"
             )
             number += 1

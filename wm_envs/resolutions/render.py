@@ -61,6 +61,7 @@ def seats(num_seats: int) -> list[tuple[float, float]]:
     Each row has as many as fit.
     """
     radii = [INNER_RADIUS + ROW_STEP * row for row in range(NUM_ROWS)]
+    # Rows get seats by their length; the outermost takes what rounding leaves over.
     shares = [num_seats * radius / sum(radii) for radius in radii]
     counts = [round(share) for share in shares]
     counts[-1] += num_seats - sum(counts)
@@ -69,6 +70,7 @@ def seats(num_seats: int) -> list[tuple[float, float]]:
         for radius, count in zip(radii, counts, strict=True)
         for index in range(count)
     ]
+    # By angle: votes then fill sectors of the hemicycle and not rows.
     placed.sort()
     return [
         (CENTRE[0] - r * math.cos(angle), CENTRE[1] - r * math.sin(angle)) for angle, r in placed
@@ -98,6 +100,7 @@ def _draw_hemicycle(image: Image, tally: dict[str, int], num_countries: int) -> 
 
     Yes from the left, no from the right, abstentions beside yes, the absent left pale.
     """
+    # A recorded tally may count more than the list of countries.
     places = seats(max(num_countries, sum(tally.values())))
     colours: list[Colour] = [PALE] * len(places)
     colours[: tally["yes"]] = [VOTE_COLOURS["yes"]] * tally["yes"]

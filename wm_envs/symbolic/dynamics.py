@@ -30,6 +30,8 @@ NO_ACTION = -1
 STATE = state_dtype(
     [
         ("is_success", np.bool_),
+        # Kept beside the reward, which the weights of the components can make 0 or negative for the
+        # picture.
         ("is_rewarded", np.bool_),  # the last action met the goal
         ("action", np.int64),  # the last one, for the picture; NO_ACTION after a reset
         (
@@ -38,6 +40,8 @@ STATE = state_dtype(
         ),  # symbol, shape, cue, place in a sequence, position, board or token, by task
         ("previous", np.int64),  # RuleRecall: the cue before the current one
         ("target", np.int64),  # what is to be reached or remembered; Conditional: the colour
+        # Sets of up to 15 small numbers share one integer, so that the row of every task has the
+        # same fields.
         ("mapping", np.int64),  # packed: the hidden sequence, or the symbol of each cue
         ("seen", np.int64),  # RuleRecall: bit c is set once the response to cue c was shown
         ("num_right", np.int64),  # RuleRecall: right answers so far
@@ -71,6 +75,8 @@ PARAMETERS = np.dtype(
 )
 
 # Navigation: action 3 stays, 0 moves three places back.
+# A ring has no edges at which a move would have to be refused, so every action is possible
+# everywhere.
 CENTRE_MOVE = 3
 RED, FIRST_COLD_COLOUR, NUM_SHAPES, NUM_COLOURS, NUM_BASE_ACTIONS = 0, 4, 5, 8, 8
 
@@ -81,6 +87,7 @@ RED, FIRST_COLD_COLOUR, NUM_SHAPES, NUM_COLOURS, NUM_BASE_ACTIONS = 0, 4, 5, 8, 
 @kernel
 def digit(word: Integer, index: Integer) -> Integer:
     """Digit `index` of a packed list."""
+    # Four bits a digit: 15 digits and the sign fit into the int64 of a state row.
     return (word >> (4 * index)) & 15
 
 
@@ -96,6 +103,8 @@ def random_arrangement(state: Row, num_digits: int) -> Integer:
 
     num_digits - 1, packed (Fisher & Yates 1938, from the inside out).
     """
+    # The inside-out shuffle of Fisher and Yates: uniform with one draw an element and no second
+    # list.
     word: Integer = 0
     for index in range(1, num_digits):
         other = random_integer(state, index + 1)
@@ -115,6 +124,8 @@ def random_digits(state: Row, num_digits: int, bound: int) -> Integer:
 
 @kernel
 def random_member(state: Row, members: int, bound: int) -> Integer:
+    # Counted first, so that one draw is enough: drawing again until a member comes up has no bound,
+    # and the number of draws decides where the random stream stands afterwards.
     """A uniform set bit among the lowest `bound` bits of `members`, which has at least one."""
     size = 0
     for index in range(bound):
@@ -125,6 +136,7 @@ def random_member(state: Row, members: int, bound: int) -> Integer:
             if rank == 0:
                 return index
             rank -= 1
+    # Not reached; compiled code has to return an integer on every way out.
     return 0
 
 
@@ -146,6 +158,7 @@ def reset_pattern_echo(state: Row, rules: Row) -> None:
 @kernel
 def step_pattern_echo(state: Row, rules: Row, action: Integer) -> float:
     """One for the shown symbol; the next one is uniform whatever the action."""
+    # Judged before the next symbol replaces the one that was answered.
     goal = as_reward(action == state.current)
     state.current = random_integer(state, rules.num_symbols)
     return goal
@@ -178,6 +191,7 @@ def reset_sequence_next(state: Row, rules: Row) -> None:
 def step_sequence_next(state: Row, rules: Row, action: Integer) -> float:
     """One for the next element; the sequence advances whatever the action."""
     following = state.current + 1
+    # A branch, since a remainder costs a division in the innermost loop.
     state.current = 0 if following == rules.length else following
     return as_reward(action == digit(state.mapping, state.current))
 
@@ -206,6 +220,8 @@ def conditional_answer(shape: Integer, colour: Integer, rules: Row) -> Integer:
         answer += NUM_BASE_ACTIONS
     if rules.num_conditions >= 3 and shape == rules.table[NUM_SHAPES]:
         answer += NUM_BASE_ACTIONS
+    # Both shifts together lead back to the base action, so that the last condition inverts the red
+    # one.
     return answer % (2 * NUM_BASE_ACTIONS)
 
 
@@ -234,6 +250,7 @@ def reset_navigation(state: Row, rules: Row) -> None:
 @kernel
 def step_navigation(state: Row, rules: Row, action: Integer) -> float:
     """Move around the ring; one for standing on the target when the last step ends."""
+    # The number of places is added before the remainder, which in compiled code may be negative.
     state.current = (state.current + action - CENTRE_MOVE + rules.num_symbols) % rules.num_symbols
     return as_reward(state.time == rules.length and state.current == state.target)
 
@@ -243,6 +260,7 @@ def observe_navigation(state: Row, rules: Row, out: Array, row: int) -> None:
     """One-hot position, target and step; no step is marked once the task is over."""
     out[row, state.current] = 1.0
     out[row, rules.num_symbols + state.target] = 1.0
+    # After the last step the task is over; its number would point beyond the row.
     if state.time < rules.length:
         out[row, 2 * rules.num_symbols + state.time] = 1.0
 
@@ -284,15 +302,21 @@ def reset_rule_recall(state: Row, rules: Row) -> None:
 @kernel
 def step_rule_recall(state: Row, rules: Row, action: Integer) -> float:
     """Judge a query, show the next cue; one at the last query if all answers were right."""
+    # Questions follow the demonstrations: the step that has just been counted decides which of them
+    # was answered.
     if state.time > rules.num_demonstrations and action == digit(state.mapping, state.current):
         state.num_right += 1
     if state.time <= rules.num_demonstrations:
         state.seen |= 1 << state.current
+    # The response is shown beside the next cue, so that cue and response are never in one
+    # observation.
     state.previous = state.current
     if state.time < rules.num_demonstrations:
         state.current = random_integer(state, rules.num_cues)
     elif state.time < rules.length:
+        # Only cues whose response was shown are asked for; others could not be known.
         state.current = random_member(state, state.seen, rules.num_cues)
+    # All queries or nothing: a memory of the latest demonstration alone would earn a share of each.
     return as_reward(state.time == rules.length and state.num_right == rules.num_queries)
 
 
@@ -302,6 +326,7 @@ def observe_rule_recall(state: Row, rules: Row, out: Array, row: int) -> None:
 
     Query flag.
     """
+    # The last observation answers nothing any more; a cue in it would look like one more query.
     if state.time >= rules.length:
         return
     out[row, state.current] = 1.0
@@ -339,6 +364,7 @@ def permuted(word: Integer, action: Integer, rules: Row) -> Integer:
     """PermPuzzle: place i takes the token of place table[action, i]."""
     moved: Integer = 0
     for place in range(rules.num_symbols):
+        # Digits of all places are disjoint bits, so that they can be joined without clearing any.
         moved |= digit(word, rules.table[action * rules.num_symbols + place]) << (4 * place)
     return moved
 
@@ -355,6 +381,9 @@ def pressed_at_random(state: Row, board: Integer, rules: Row) -> Integer:
 
     Uniform over all that can be reached.
     """
+    # Presses commute and undo themselves, so that a set of presses is all that a sequence can do;
+    # of a board of four cells a side not every picture is reachable, a set of presses is by
+    # construction.
     presses = random_board(state, rules)
     for action in range(rules.num_symbols):
         if (presses >> action) & 1:
@@ -395,6 +424,7 @@ def step_planning(state: Row, rules: Row, action: Integer) -> float:
     if rules.task == PERM_PUZZLE:
         state.current = permuted(state.current, action, rules)
     elif rules.task == LIGHTS_OUT:
+        # An exclusive or toggles all cells of a press at once.
         state.current ^= rules.table[action]
     else:
         state.current = rules.table[state.current * rules.num_actions + action]
@@ -478,6 +508,8 @@ def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
     # A reactive task is answered anew at each step; the others are solved once.
     is_repeated = rules.task <= CONDITIONAL
     state.is_success = state.is_rewarded or (state.is_success and not is_repeated)
+    # Ended but not terminated: no state of these tasks is final, and a value beyond the limit is
+    # one.
     state.ended = state.time >= rules.time_limit
     outcome.goal = goal
     # An agent adds its own from its world model.

@@ -17,6 +17,8 @@ from wm_envs.kernel import empty_rows
 from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import dynamics, render
 
+# The prediction reward is an agent's bonus: small beside the goal, so that curiosity does not
+# replace it.
 DEFAULT_REWARD_WEIGHTS = {"goal": 1.0, "prediction": 0.1}
 
 Setting = TypeVar("Setting")
@@ -94,6 +96,7 @@ def symbolic_rules(
 
     Its observation fields and actions, and the parameters by their names in the kernels.
     """
+    # Before the row is filled: bad weights are refused without half-made parameters.
     weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
     row = empty_rows(1, dynamics.PARAMETERS)
     row["goal_weight"], row["prediction_weight"] = weights["goal"], weights["prediction"]
@@ -101,6 +104,8 @@ def symbolic_rules(
     for name, value in values.items():
         row[name] = value
     entries = np.ravel(np.asarray(table, dtype=np.int32))
+    # What is left of the table stays 0: one layout of parameters serves all tasks and one compiled
+    # kernel.
     row["table"][0, : len(entries)] = entries
     return Rules(
         observation_fields=fields,

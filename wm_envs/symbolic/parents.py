@@ -120,6 +120,8 @@ class LanguageModelParent:
         self.fallback = fallback
         self.env_id = fallback.env_id
         self.num_fallbacks = 0
+        # By observation and not by state: the random stream in the state would make every question
+        # new.
         self._known: dict[tuple[bytes, int], _Consequence] = {}
         self._space = fallback.rules.observation_space
         self._about = _about(fallback.env_id)
@@ -183,6 +185,7 @@ class LanguageModelParent:
         ):
             raise ValueError("next_observation is a list of numbers and reward a number")
         # As float32, since the space is asked whether it contains the array.
+        # Python's numbers are float64, which the space would refuse.
         observation = np.array(numbers, np.float32)
         if not self._space.contains(observation):
             raise ValueError(f"next_observation is not in {self._space}")
@@ -193,6 +196,7 @@ class LanguageModelParent:
             raise ValueError("expected instance")
         value = answer["instance"]
         if (
+            # In Python True is an integer, too.
             isinstance(value, bool)
             or not isinstance(value, int)
             or not 0 <= value < self.fallback.num_instances
@@ -240,6 +244,7 @@ def check_consistency(
         truth = rules.consequence(state, action)
         counts[0] += not (np.array_equal(first[0], second[0]) and first[1] == second[1])
         counts[1] += not np.array_equal(first[0], truth.next_observation)
+        # Rewards of a language model come from text, in which 0.1 is not the float32 of the rules.
         counts[2] += not np.isclose(first[1], truth.reward, atol=1e-6)
     return _Consistency(len(steps), *counts.tolist())
 
@@ -250,6 +255,7 @@ def _random_steps(
     env = gym.make(rules.env_id, **rules.options)
     generator = np.random.default_rng(seed)
     single: Any = env.unwrapped
+    # The state is cloned before the step: it is what the question is about.
     assert isinstance(single, KernelEnv)
     assert isinstance(rules.rules.action_space, spaces.Discrete)  # as in every symbolic task
     num_actions = int(rules.rules.action_space.n)

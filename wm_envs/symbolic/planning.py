@@ -84,6 +84,7 @@ class PermPuzzleEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         num_tokens = at_level(level, cls.LEVELS)
+        # A one-hot a place: the number of a token has no order that a network should see.
         places = [
             field
             for place in range(num_tokens)

@@ -83,6 +83,8 @@ class PatternEchoEnv(SymbolicEnv):
             dynamics.PATTERN_ECHO,
             one_hot("symbol", num_symbols, "the symbol to name, one-hot"),
             num_symbols,
+            # One step an episode: what follows does not depend on the action, and a bandit is
+            # enough.
             time_limit=TimeLimit(1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_symbols,
@@ -166,10 +168,14 @@ class SequenceNextEnv(SymbolicEnv):
             dynamics.SEQUENCE_NEXT,
             one_hot("symbol", cls.NUM_SYMBOLS, "the current element, one-hot"),
             cls.NUM_SYMBOLS,
+            # A sequence drawn anew is unknown in its first round; two more show whether it was
+            # remembered.
             time_limit=TimeLimit(3 * num_steps if is_resampled else 1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_SYMBOLS,
             length=num_steps,
+            # A kernel that draws the sequence itself reads no table; 0 keeps equal options equal
+            # parameters.
             mapping=0 if is_resampled else pack(sequence),
             has_repeats=has_repeats,
             is_resampled=is_resampled,
@@ -316,6 +322,7 @@ class NavigationEnv(SymbolicEnv):
             dynamics.NAVIGATION,
             fields,
             cls.NUM_ACTIONS,
+            # The target pays at the last step alone, so that an episode cannot be longer than it.
             time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_places,

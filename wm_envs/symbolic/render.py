@@ -48,6 +48,7 @@ def verdict(state: Any, parameters: Any) -> bool | None:
     task, time = int(parameters["task"]), int(state["time"])
     if state["action"] == dynamics.NO_ACTION:
         return None
+    # Planning tasks judge no single answer: only a step that reaches the goal says something.
     if task <= dynamics.CONDITIONAL or state["is_rewarded"]:
         return bool(state["is_rewarded"])
     return False if task < dynamics.PERM_PUZZLE and time == int(parameters["length"]) else None
@@ -57,6 +58,7 @@ def last_action(state: Any, parameters: Any) -> str:
     """The last action and how it did."""
     if state["action"] == dynamics.NO_ACTION:
         return "no action yet"
+    # Reaching a goal outlasts the step that reached it, which the picture would otherwise forget.
     if int(parameters["task"]) >= dynamics.PERM_PUZZLE and state["is_success"]:
         word = ": solved" if state["is_rewarded"] else ", was solved"
     else:
@@ -93,6 +95,8 @@ def delayed_match(state: Any, parameters: Any) -> str:
     """What DelayedMatch shows."""
     if state["time"] == 0:
         return f"remember {state['target']}"
+    # The symbol itself is never written after the first step: a reader of the text could not forget
+    # it.
     return "which symbol was it?" if is_asked(state, parameters) else "nothing is shown"
 
 
@@ -108,6 +112,7 @@ def cue_name(cue: int) -> str:
 
 def shown_responses(state: Any, parameters: Any) -> list[int | None]:
     """The symbol of each cue, None where the response was not shown yet."""
+    # A response that was not demonstrated yet stays hidden from the player, as from the agent.
     seen, symbols = int(state["seen"]), unpack(state["mapping"], int(parameters["num_cues"]))
     return [symbol if seen >> cue & 1 else None for cue, symbol in enumerate(symbols)]
 
@@ -192,6 +197,7 @@ DESCRIPTIONS: dict[int, Callable[[Any, Any], str]] = {
 
 
 WIDTH, HEIGHT = 400, 300
+# Above the middle of the picture: captions take the space below.
 MIDDLE = (WIDTH / 2, 140.0)
 
 PAPER, INK, GREY, PALE = (250, 248, 243), (38, 43, 51), (140, 143, 148), (228, 225, 217)
@@ -263,6 +269,7 @@ def _draw_tile(image: Image, centre: Point, size: float, label: str, colour: Col
     canvas.fill_rectangle(
         image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), colour, radius=size / 6
     )
+    # Rounded weights of perceived brightness: green counts most, blue least.
     brightness = 0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2]
     width, height = canvas.text_size(label)
     scale = max(1, int(min(0.64 * size / max(width, 1), 0.6 * size / height)))
@@ -325,6 +332,7 @@ def _paint_navigation(image: Image, state: Any, parameters: Any) -> None:
     size = 15 if num_places <= 8 else 9
     middle = (WIDTH / 2, HEIGHT / 2)
     for place in range(num_places):
+        # From the top and clockwise, as on a clock.
         angle = 2 * math.pi * place / num_places - math.pi / 2
         centre = (middle[0] + 88 * math.cos(angle), middle[1] + 88 * math.sin(angle))
         is_target, is_walker = place == state["target"], place == state["current"]
@@ -391,6 +399,7 @@ def _draw_corridor(image: Image, time: int, length: int) -> None:
     left, y = MIDDLE[0] - size * (length + 1) / 2, 188.0
     canvas.fill_rectangle(image, (left + length * size, y - 1.5 * size), (size, 3 * size), PALE)
     canvas.fill_rectangle(image, (left, y - size / 2), (length * size + 1, size), PALE)
+    # After the last step the walker stays in the arm's cell and does not leave the picture.
     walker = (left + (min(time, length) + 0.5) * size, y)
     canvas.fill_disc(image, walker, 0.34 * size, PALETTE[4])
 
@@ -406,6 +415,7 @@ def _paint_perm_puzzle(image: Image, state: Any, parameters: Any) -> None:
     left = MIDDLE[0] + 26 - spacing * (len(now) - 1) / 2
     canvas.draw_centred_text(image, (left - 56, 105), "now", INK, scale=2)
     canvas.draw_centred_text(image, (left - 56, 195), "goal", GREY, scale=2)
+    # A dot between the rows marks each place that is right: seven pairs are hard to compare by eye.
     for place, (token, wanted) in enumerate(zip(now, goal, strict=True)):
         x = left + place * spacing
         _draw_symbol(image, (x, 105), size, token)
@@ -445,6 +455,7 @@ def _paint_token_automaton(image: Image, state: Any, parameters: Any) -> None:
         colour = PALE
         if token == state["target"]:
             colour = LIGHT
+        # After the goal, so that the current token stays visible where both coincide.
         if token == state["current"]:
             colour = PALETTE[4]
         canvas.fill_rectangle(

@@ -23,6 +23,7 @@ PLANNING_HORIZON = 20
 
 def structure_generator(task: int, instance: int) -> np.random.Generator:
     """The random numbers of one instance of a task."""
+    # The task is part of the seed: instance 3 of one task says nothing of instance 3 of another.
     return np.random.default_rng([task, instance])
 
 
@@ -33,6 +34,8 @@ def hidden_sequence(
     generator = structure_generator(dynamics.SEQUENCE_NEXT, instance)
     if has_repeats:
         return generator.integers(num_symbols, size=length)
+    # A prefix of one permutation: a longer sequence of the same instance begins with the shorter
+    # one.
     return generator.permutation(num_symbols)[:length]
 
 
@@ -50,6 +53,7 @@ def position_permutations(num_tokens: int, instance: int) -> NDArray[np.int64]:
     Three permutations [3, num_tokens] from which every arrangement follows within the horizon.
     """
     generator = structure_generator(dynamics.PERM_PUZZLE, instance)
+    # A few permutations of few tokens generate only a part of the arrangements, or reach some late.
     while True:
         permutations = np.array(
             [generator.permutation(num_tokens) for _ in range(NUM_PERMUTATIONS)]
@@ -66,6 +70,7 @@ def num_arrangements_within(permutations: NDArray[np.int64], num_steps: int) -> 
     """
     start = tuple(range(permutations.shape[1]))
     moves = [tuple(permutation) for permutation in permutations.tolist()]
+    # Level by level, so that the search stops after `num_steps` moves and not when all are found.
     reached = {start}
     frontier = [start]
     for _ in range(num_steps):
@@ -110,6 +115,7 @@ def transition_table(num_tokens: int, instance: int) -> NDArray[np.int64]:
     generator = structure_generator(dynamics.TOKEN_AUTOMATON, instance)
     while True:
         table = generator.integers(num_tokens, size=(num_tokens, NUM_AUTOMATON_ACTIONS))
+        # A token that nothing leads to could be drawn as a goal, and would never be reached.
         if len(np.unique(table)) == num_tokens and is_connected_within(table, PLANNING_HORIZON):
             return table
 

@@ -10,6 +10,7 @@ import torch
 
 from tests.support.small_tasks import Identity, Target, play, spaces_of
 from wm_agents.learners.base import Learner
+from wm_agents.learners.imagined_policy import ImaginedPolicy, ImaginedPolicyConfig
 from wm_agents.learners.memory_policy import MemoryPolicy, MemoryPolicyConfig
 from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
 from wm_agents.learners.search import Search, SearchLearnerConfig
@@ -18,6 +19,15 @@ from wm_agents.training.packing import pack_state, unpack_state
 
 MEMORY = MemoryPolicyConfig(batch_steps=256, minibatch_steps=64, width=32, gamma=0.5)
 REPLAY = ReplayValuesConfig(first_steps=100, width=32, batch_size=32, target_every=50)
+IMAGINED = ImaginedPolicyConfig(
+    first_fit=200,
+    fit_updates=400,
+    num_windows=150,
+    model_width=32,
+    width=32,
+    num_rows=32,
+    horizon=2,
+)
 
 # By name: what makes it, the steps that it gets, and those of each of its 4 rows.
 LEARNERS: dict[str, tuple[Callable[..., Learner], int]] = {
@@ -64,9 +74,17 @@ def test_what_is_needed_to_act_acts_the_same(named: tuple[str, Learner]) -> None
         assert torch.equal(actions, actions_again)
 
 
-@pytest.mark.parametrize("name", ["memory policy", "replay values"])
+def imagining(*args: Any) -> ImaginedPolicy:
+    return ImaginedPolicy(*args, IMAGINED)
+
+
+@pytest.mark.parametrize("name", ["memory policy", "replay values", "imagined policy"])
 def test_vectors_come_near_the_number_shown(name: str) -> None:
-    learner = learned(name, Target)
+    if name == "imagined policy":
+        learner: Learner = imagining(spaces_of(Target), 4, 400, 1)
+        play(learner, Target, 100)
+    else:
+        learner = learned(name, Target)
     obs = torch.tensor([[-0.8], [0.0], [0.8]])
     actions, _ = learner.predict(obs, None, np.ones(3, np.bool_))
     # Random actions are 1.2 away on average.
@@ -83,3 +101,34 @@ def test_vectors_are_left_to_others(name: str) -> None:
     again = make(spaces_of(Target), 4, 100, 1)
     again.load_state_dict(learner.state_dict())
     assert again.withdrawal == learner.withdrawal
+
+
+def test_counted_actions_are_not_imagined() -> None:
+    learner = imagining(spaces_of(Identity), 4, 100, 1)
+    assert not learner.can_act
+    assert learner.decision() == "actions are counted"
+    again = imagining(spaces_of(Identity), 4, 100, 1)
+    again.load_state_dict(learner.state_dict())
+    assert again.withdrawal == learner.withdrawal
+
+
+def test_what_imagination_learned_acts_the_same_from_its_state() -> None:
+    learner = imagining(spaces_of(Target), 4, 400, 1)
+    play(learner, Target, 60)
+    assert learner.can_act
+    tensors: Any
+    tensors, structure = pack_state(learner.acting_state())
+    again = imagining(spaces_of(Target), 4, 400, 5)
+    again.load_state_dict(unpack_state(structure, tensors))
+    obs = torch.linspace(-1, 1, 5)[:, None]
+    is_start = np.ones(5, np.bool_)
+    first, second = (one.predict(obs, None, is_start)[0] for one in (learner, again))
+    assert torch.equal(first, second)
+
+
+def test_imagination_that_is_not_finite_leaves_and_the_rest_goes_on() -> None:
+    learner = imagining(spaces_of(Target), 4, 400, 1)
+    with torch.no_grad():
+        next(learner.policy.parameters()).fill_(torch.nan)
+    play(learner, Target, 60)
+    assert learner.decision().startswith("imagination failed after 200 steps: ")

@@ -96,7 +96,7 @@ def test_a_ring_that_was_stored_half_full_goes_on_growing():
             np.array([False]),
         )
         one.observe(step, np.array([True]))
-    assert (again._size, again._cursor) == (71, 71)
+    assert (again.replay.size, again.replay.cursor) == (71, 71)
     for first, second in zip(learner._batch(), again._batch(), strict=True):
         assert torch.equal(first, second)
 

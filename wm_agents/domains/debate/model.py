@@ -54,6 +54,7 @@ class Debaters:
             check_allocations(DEFAULT_ALLOCATIONS if allocations is None else allocations)
         )
         scripts = dict.fromkeys(TENDENCIES, "advocate") | dict(strategies or {})
+        # A name that is no tendency would make an eighth debater.
         if len(scripts) != len(TENDENCIES) or not set(scripts.values()) <= set(STRATEGIES):
             raise DebateError(
                 f"strategies map tendencies to {', '.join(STRATEGIES)}, got {strategies!r}"

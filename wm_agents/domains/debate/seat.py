@@ -62,6 +62,7 @@ def learn_seat(config: SeatConfig, seed: int) -> tuple[PPO, dict[str, Any]]:
         config: The seat and the training.
         seed: Of the agent, the environments and, apart from those, the evaluation.
     """
+    # Evaluation gets a seed of its own, so that no episode is both learned from and judged on.
     agent_seed, evaluation_seed = spawn_seeds(seed, 2)
     started = time.perf_counter()
     agent = train_seat(config, agent_seed)
@@ -83,6 +84,7 @@ def train_seat(config: SeatConfig, seed: int) -> PPO:
         n_steps=config.rollout_steps,
         batch_size=config.num_envs * config.rollout_steps // 5,
         n_epochs=8,
+        # A falling rate: the last updates refine a policy instead of moving it about.
         learning_rate=lambda remaining: config.learning_rate * (0.05 + 0.95 * remaining),
         gamma=0.98,
         gae_lambda=0.9,
@@ -102,6 +104,7 @@ def compare_with_scripts(config: SeatConfig, agent: Contender, seed: int) -> dic
     returns = {name: seat_returns(config, ScriptedDebater(name), seed) for name in STRATEGIES}
     learned = seat_returns(config, agent, seed)
     best = max(returns, key=lambda name: float(returns[name].mean()))
+    # Paired: both played the same episodes, which takes most of the noise out of the difference.
     difference = stratified_bootstrap(learned - returns[best], np.mean)
     figures: dict[str, Any] = {
         "ppo_return": float(learned.mean()),
@@ -115,6 +118,7 @@ def compare_with_scripts(config: SeatConfig, agent: Contender, seed: int) -> dic
 
 def seat_returns(config: SeatConfig, contender: Contender, seed: int) -> NDArray[np.float64]:
     """Undiscounted returns [episodes]: points of influence won."""
+    # One environment for each episode, each played once: no episode is cut short by an autoreset.
     env = _make_env(config, config.evaluation_episodes, AutoresetMode.DISABLED)
     obs, _ = env.reset(seed=seed)
     returns = np.zeros(config.evaluation_episodes)

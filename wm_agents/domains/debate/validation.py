@@ -160,6 +160,7 @@ def cohens_kappa(
             / len(drawn) ** 2
         )
         equal = float((one == other).mean())
+        # Readers who only ever use one label agree by necessity, which proves nothing.
         return (equal - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
 
     generator = np.random.default_rng(seed)

@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,15 +13,13 @@ from torch import Tensor, nn
 
 from wm_agents.domains.resolutions.data import CHOICES, Floats
 from wm_agents.errors import TrajectoryError
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_counts, check_shapes
 from wm_agents.training.trainer import FitReport, Trainer
-
-KIND = "vote classifier"
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class ClassifierConfig:
         require_integers(0, seed=self.seed)
 
 
-class VoteClassifier(Fitted):
+class VoteClassifier(Savable, Fitted):
     """Features [N, F] -> probabilities [N, K] of K classes.
 
     Features that are not a number stand for unknown.
@@ -69,7 +66,9 @@ class VoteClassifier(Fitted):
         num_classes: K.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("predict", "save")
+    kind = "vote classifier"
+    is_cpu_only = True
+    needs_fit: ClassVar[tuple[str, ...]] = ("predict", "_stored")
     mean: Floats
     std: Floats
     members: list[nn.Sequential]
@@ -131,32 +130,12 @@ class VoteClassifier(Fitted):
         average: Floats = total / np.float32(len(self.members))
         return average
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
-        return save_checkpoint(saved_path(path), self.tensors(), {"kind": KIND, **self.described()})
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.tensors(), self.described()
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "cpu",  # noqa: ARG003
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """What `save` wrote; the classifier has no environment and lives on the CPU.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
-        with reading_description(target, "a vote classifier"):
-            return cls.from_parts(stored.metadata, stored.tensors)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        return cls.from_parts(stored.metadata, stored.tensors)
 
     def tensors(self) -> dict[str, Tensor]:
         """What is learned, by name."""
@@ -280,7 +259,11 @@ class _ClassifierRun:
     def fingerprint(self) -> dict[str, Any]:
         """Settings and a hash of the votes."""
         digest = hashlib.sha256(self.inputs.numpy().tobytes() + self.targets.numpy().tobytes())
-        return {"kind": KIND, **self.classifier.described(), "data": digest.hexdigest()}
+        return {
+            "kind": VoteClassifier.kind,
+            **self.classifier.described(),
+            "data": digest.hexdigest(),
+        }
 
     def _begin(self, number: int) -> None:
         """A new member with a seed of its own."""

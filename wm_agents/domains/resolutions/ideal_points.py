@@ -22,26 +22,24 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wm_agents.domains.resolutions.data import VoteData
 from wm_agents.domains.resolutions.spatial import choice_probabilities
 from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import Fitted
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import reading_description
+from wm_agents.training.saving import Savable
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_envs.resolutions.codes import Vote
 
-KIND = "ideal points"
 Doubles = NDArray[np.float64]
 
 _MAX_HALVINGS = 12
@@ -87,7 +85,7 @@ class IdealPointsConfig:
             raise ConfigError(f"poles are two different countries, got {self.poles!r}")
 
 
-class IdealPoints(Fitted):
+class IdealPoints(Savable, Fitted):
     """Points of C countries in S sessions, fitted to their votes.
 
     Points have mean 0 and standard deviation 1 over those who voted in a session; intervals are
@@ -112,7 +110,9 @@ class IdealPoints(Fitted):
         config: Priors and fitting.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("probabilities", "to_pandas", "save", "column")
+    kind = "ideal points"
+    is_cpu_only = True
+    needs_fit: ClassVar[tuple[str, ...]] = ("probabilities", "to_pandas", "_stored", "column")
 
     def __init__(self, config: IdealPointsConfig | None = None) -> None:
         self.config = IdealPointsConfig() if config is None else config
@@ -202,48 +202,26 @@ class IdealPoints(Fitted):
         table |= {name: array[rows, columns] for name, array in zip(fields, arrays, strict=True)}
         return pd.DataFrame(table).sort_values(["country", "session"], ignore_index=True)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {
             name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _LEARNED
         }
-        metadata = {
-            "kind": KIND,
+        return tensors, {
             "config": asdict(self.config),
             "countries": self.countries,
             "walk_std": self.walk_std,
         }
-        return save_checkpoint(saved_path(path), tensors, metadata)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "cpu",  # noqa: ARG003
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """What `save` wrote; the model has no environment and lives on the CPU.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
-        with reading_description(target, "ideal points"):
-            settings = dict(stored.metadata["config"])
-            settings["poles"] = tuple(settings["poles"])
-            model = cls(IdealPointsConfig(**settings))
-            for name in _LEARNED:
-                setattr(model, name, stored.tensors[name].numpy())
-            model.countries = [str(code) for code in stored.metadata["countries"]]
-            model.walk_std = float(stored.metadata["walk_std"])
-            _check_sizes(model)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        settings = dict(stored.metadata["config"])
+        settings["poles"] = tuple(settings["poles"])
+        model = cls(IdealPointsConfig(**settings))
+        for name in _LEARNED:
+            setattr(model, name, stored.tensors[name].numpy())
+        model.countries = [str(code) for code in stored.metadata["countries"]]
+        model.walk_std = float(stored.metadata["walk_std"])
+        _check_sizes(model)
         model.is_fitted = True
         return model
 
@@ -251,10 +229,12 @@ class IdealPoints(Fitted):
         """Standardized points with their limits, on the side that the poles say."""
         places = [list(data.countries).index(pole) for pole in self.config.poles]
         first, second = run.x[:, places].T
+        # Poles that never voted in the same session are compared over all sessions.
         are_both = run.num_votes[:, places].all(1)
         gap = (first - second)[are_both if are_both.any() else slice(None)].mean()
         sign = -1.0 if gap < 0 else 1.0
         covariances, crossed = run.covariances()
+        # A country between two sessions in which it voted has a point, and none is reported.
         has_vote = run.num_votes > 0
         self.countries = list(data.countries)
         self.sessions = run.sessions
@@ -278,6 +258,7 @@ class IdealPoints(Fitted):
             if before is not None:
                 both = voted & has_vote[s - 1]
                 shared = np.einsum("ij,jk,ik->i", before, crossed[s - 1], slopes, optimize=True)
+                # The variance of a difference takes off twice the covariance of both sessions.
                 variance = stds[s] ** 2 + stds[s - 1] ** 2 - 2 * shared
                 changes[s, both] = (points[s] - points[s - 1])[both]
                 change_stds[s, both] = np.sqrt(np.maximum(variance[both], 0))
@@ -327,6 +308,7 @@ def _standardized(x: Doubles, voted: NDArray[np.bool_]) -> tuple[Doubles, Double
     centered = x[voted] - x[voted].mean()
     spread = max(float(np.sqrt((centered**2).mean())), 1e-9)
     points = centered / spread
+    # The derivative of (x - mean) / spread: shifts and stretches of all points have no effect.
     inner = np.eye(size) - 1 / size - np.outer(points, points) / size
     slopes = np.zeros((len(x), len(x)))
     slopes[np.ix_(voted, voted)] = inner / spread
@@ -338,6 +320,7 @@ class _IdealPointsRun:
 
     def __init__(self, config: IdealPointsConfig, data: VoteData) -> None:
         self.config = config
+        # Roll calls are in the order of their dates, so that a session is a slice of rows.
         self.votes = data.votes
         self.sessions, self.session_of = np.unique(data.sessions, return_inverse=True)
         self.starts = np.searchsorted(self.session_of, np.arange(len(self.sessions) + 1))
@@ -359,10 +342,12 @@ class _IdealPointsRun:
         for _ in range(6):  # given the points, the posterior of each roll call is log-concave
             terms = [self._terms(s) for s in range(len(self.sessions))]
             steps = [np.linalg.solve(i, g[..., None])[..., 0] for _, _, g, i, _ in terms]
+            # Steps from a flat start overshoot where nearly all voted alike.
             self.items += np.clip(np.concatenate(steps), -2, 2)
 
     def step(self, update: int) -> dict[str, float]:
         """One step for points and roll calls together."""
+        # The points of the first steps have too much of the start in them to learn the walk from.
         if self.is_loose and update >= self.config.num_steps // 2:
             self.walk_std = self._learned_walk()
             self.is_loose = False
@@ -378,6 +363,7 @@ class _IdealPointsRun:
             ]
         )[..., 0]
         length = 1.0
+        # A whole step can overshoot: halved until the posterior no longer falls.
         for _ in range(_MAX_HALVINGS):
             after = self._posterior(self.x + length * dx, self.items + length * d_items)
             if after >= before:
@@ -396,6 +382,7 @@ class _IdealPointsRun:
         inverses = self._forward(self._system(terms)[0])
         own = [inverses[-1]]
         crossed: list[Doubles] = []
+        # Backwards through the chain, as in a Rauch-Tung-Striebel smoother.
         for s in range(len(inverses) - 2, -1, -1):
             gain = inverses[s] * self._coupling(s)  # [C, C], columns scaled
             crossed.append(gain @ own[-1])
@@ -423,7 +410,7 @@ class _IdealPointsRun:
         digest = hashlib.sha256(np.ascontiguousarray(self.votes).tobytes())
         digest.update(np.ascontiguousarray(self.session_of).tobytes())
         return {
-            "kind": KIND,
+            "kind": IdealPoints.kind,
             "config": asdict(self.config),
             "shape": list(self.votes.shape),
             "votes": digest.hexdigest(),
@@ -437,10 +424,13 @@ class _IdealPointsRun:
         centered = np.where(present, score - score.sum(1, keepdims=True) / np.maximum(share, 1), 0)
         x = np.zeros(self.is_active.shape)
         for s in range(len(x)):
+            # With both neighbors, since a short session has too few roll calls for an axis of its
+            # own.
             rows = slice(self.starts[max(s - 1, 0)], self.starts[min(s + 2, len(x))])
             vectors = np.linalg.svd(centered[rows], full_matrices=False)[2]
             axis = vectors[0] * self.is_active[s]
             axis = axis / max(float(axis[self.is_active[s]].std()), 1e-9)
+            # Axes of a singular value decomposition have no sign: each follows the session before.
             if s and float(axis @ x[s - 1]) < 0:
                 axis = -axis
             x[s] = np.where(self.is_active[s], np.clip(axis, -3, 3), 0.0)
@@ -465,8 +455,11 @@ class _IdealPointsRun:
         mask = votes != Vote.ABSENT
         yes, abstain, no = np.moveaxis(chances, 2, 0)
         mean = yes - no
+        # Residuals of the two logits, z of yes against no and h of abstaining.
         g1 = ((votes == Vote.YES).astype(float) - (votes == Vote.NO) - mean) * mask
         g2 = ((votes == Vote.ABSTAIN) - abstain) * mask
+        # The Fisher information of both logits: the covariance of (yes - no, abstain) under the
+        # model.
         v11 = (yes + no - mean**2) * mask
         v12 = -mean * abstain * mask
         v22 = abstain * (1 - abstain) * mask
@@ -480,6 +473,7 @@ class _IdealPointsRun:
         information[:, 0, 2] = information[:, 2, 0] = v12.sum(1)
         information[:, 1, 2] = information[:, 2, 1] = v12 @ x
         information[:, 2, 2] = v22.sum(1)
+        # The normal priors of offset, direction and width.
         gradient -= self.items[rows] * self.item_precision
         information += np.diag(self.item_precision)
         cross = np.stack([b * v11, b * v11 * x, b * v12], 2)
@@ -497,9 +491,11 @@ class _IdealPointsRun:
         right = np.empty_like(self.x)
         initial = self.is_first / self.config.initial_std**2  # [S, C]
         for s, (gradient, information, of_items, info, cross) in enumerate(terms):
+            # The roll calls are eliminated first: they are many, and independent given the points.
             inverse = np.linalg.inv(info)  # [R, 3, 3]
             root = np.linalg.cholesky(inverse)
             whitened = (cross @ root).transpose(1, 0, 2).reshape(size, -1)
+            # A one on the diagonal of a country that is not there keeps the block invertible.
             diagonal = information + initial[s] + ~self.is_active[s]
             slope = gradient - initial[s] * self.x[s]
             slope -= np.einsum("rcj,rjk,rk->c", cross, inverse, of_items, optimize=True)
@@ -518,6 +514,7 @@ class _IdealPointsRun:
         inverses[0] = np.linalg.inv(blocks[0])
         for s in range(1, len(blocks)):
             coupling = self._coupling(s - 1)
+            # Schur complement of the session before: couplings are diagonal, the inverse is full.
             reduced = blocks[s] - coupling[:, None] * inverses[s - 1] * coupling
             inverses[s] = np.linalg.inv(reduced)
         return inverses
@@ -556,6 +553,7 @@ class _IdealPointsRun:
         Points and discriminations share a scale that the votes do not fix, and the mode of both
         together lies far from it.
         """
+        # Only the product of direction and point is observed: one of both needs a unit.
         spread = float(self.x[self.is_active].std()) / self.config.initial_std
         if spread > 0:
             self.x /= spread
@@ -570,6 +568,8 @@ class _IdealPointsRun:
         points = np.full_like(self.x, np.nan)
         for s, mask in enumerate(voted):
             points[s, mask] = _standardized(self.x[s], mask)[0]
+        # Several lags, since noise of the points adds to every lag alike and only the walk to the
+        # slope.
         lags = np.arange(1, min(_LAGS, len(points) - 1) + 1)
         squares = [np.nanmean((points[lag:] - points[:-lag]) ** 2) for lag in lags]
         if len(lags) < 2:

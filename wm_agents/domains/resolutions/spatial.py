@@ -16,7 +16,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -26,17 +25,14 @@ from torch import Tensor
 
 from wm_agents.domains.resolutions.data import Floats, VoteData
 from wm_agents.errors import CheckpointError, ConfigError, NotFittedError, TrajectoryError
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import reading_description
+from wm_agents.training.saving import Savable
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_envs.data.files import replacing
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.generator import topic_of
-
-KIND = "spatial voting model"
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class SpatialConfig:
             raise ConfigError(f"num_dimensions is 1 to 3 and num_steps at least 1, got {self}")
 
 
-class SpatialModel:
+class SpatialModel(Savable):
     """Positions, directions and offsets fitted to votes.
 
     Attributes after `fit`:
@@ -90,6 +86,8 @@ class SpatialModel:
         config: Shape and priors.
     """
 
+    kind = "spatial voting model"
+    is_cpu_only = True
     positions: Floats
     abstention: Floats
     assent: Floats
@@ -192,38 +190,16 @@ class SpatialModel:
         with replacing(path) as stream:
             stream.write(json.dumps({"countries": countries, "drafts": drafts}) + "\n")
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        Raises:
-            NotFittedError: There is nothing to write yet.
-            CheckpointError: It cannot be written.
-        """
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {name: torch.from_numpy(getattr(self, name)) for name in _LEARNED}
-        metadata = {"kind": KIND, "config": asdict(self.config)}
-        return save_checkpoint(saved_path(path), tensors, metadata)
+        return tensors, {"config": asdict(self.config)}
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "cpu",  # noqa: ARG003
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """What `save` wrote; the model has no environment and lives on the CPU.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
-        with reading_description(target, "a spatial voting model"):
-            model = cls(SpatialConfig(**stored.metadata["config"]))
-            for name in _LEARNED:
-                setattr(model, name, stored.tensors[name].numpy())
-            _check_sizes(model)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        model = cls(SpatialConfig(**stored.metadata["config"]))
+        for name in _LEARNED:
+            setattr(model, name, stored.tensors[name].numpy())
+        _check_sizes(model)
         return model
 
     def _keep(self, parameters: dict[str, Tensor]) -> None:
@@ -285,6 +261,7 @@ class _SpatialRun:
         self.targets = torch.from_numpy(np.maximum(votes, 0).astype(np.int64))  # [R, C]
         self.parameters = self._initial(votes)
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate)
+        # The rate falls to a twentieth, so that the last steps settle instead of hopping about.
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimizer, config.num_steps, config.learning_rate / 20
         )
@@ -316,7 +293,7 @@ class _SpatialRun:
         """Settings and a hash of the votes."""
         digest = hashlib.sha256(np.ascontiguousarray(self.votes).tobytes()).hexdigest()
         return {
-            "kind": KIND,
+            "kind": SpatialModel.kind,
             "config": asdict(self.config),
             "shape": list(self.votes.shape),
             "votes": digest,
@@ -363,6 +340,8 @@ class _SpatialRun:
         # In the order of `CHOICES`: yes, abstain, no.
         logits = torch.stack((z, h, -z), 2)  # [R, C, 3]
         likelihood = torch.log_softmax(logits, 2).gather(2, self.targets[..., None])[..., 0]
+        # Every parameter has a normal prior, of unit variance for the positions, which fixes their
+        # scale.
         prior = (
             p["positions"].square().sum()
             + p["directions"].square().sum() / config.direction_std**2
@@ -395,6 +374,7 @@ def held_out_accuracy(
     is_held_out = np.random.default_rng(seed).random(len(present)) < share
     rows, columns = present[is_held_out].T
     training = votes.copy()
+    # Held-out votes are absent for the fit, which knows of no other way to leave a vote out.
     training[rows, columns] = Vote.ABSENT
     model = SpatialModel(config)
     report = model.fit(training)

@@ -22,7 +22,6 @@ forecasts of the years before it, as those came out.
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -33,7 +32,6 @@ from torch import Tensor
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
 from wm_agents.domains.resolutions.data import CHOICES, Floats, QuestionKind, VoteData, tally
 from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
-from wm_agents.domains.resolutions.logistic import fit_logistic, logistic
 from wm_agents.domains.resolutions.tallies import (
     attendance_factor,
     draw_votes,
@@ -42,15 +40,13 @@ from wm_agents.domains.resolutions.tallies import (
     widened,
 )
 from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.fitted import Fitted
-from wm_agents.training.newton import minimize_convex
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import reading_description
+from wm_agents.training.newton import fit_logistic, logistic, minimize_convex
+from wm_agents.training.saving import Savable, stored_path
 from wm_agents.training.trainer import FitReport, as_manager
 from wm_envs.resolutions.codes import Vote
 
-KIND = "vote model"
 MIN_ROLL_CALLS = 20  # to fit, and again to calibrate
 NUM_DRAWS = 200  # of all votes on a roll call, for its tallies
 _TEMPERATURES = np.geomspace(0.6, 2.0, 25)  # a grid: one number is looked for, the loss is cheap
@@ -135,18 +131,22 @@ class _PastForecasts:
         )
 
 
-class VoteModel(Fitted):
+class VoteModel(Savable, Fitted):
     """Forecasts votes from text, issue, precedent, habits and blocs.
 
-    Corrects itself as votes become known.
+    Corrects itself as votes become known. The records are not in its files: `load` takes them as
+    `given`, the same up to the cut-off and any later ones.
 
     Args:
         config: How it is fitted.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("forecast", "update", "sample", "save")
+    kind = "vote model"
+    is_cpu_only = True
+    needs_fit: ClassVar[tuple[str, ...]] = ("forecast", "update", "sample", "_stored")
     past: _PastForecasts
     observed_until: float
+    _fitted_records: str  # fingerprint of the records of a model that was loaded
 
     def __init__(self, config: VoteModelConfig | None = None) -> None:
         self.config = VoteModelConfig() if config is None else config
@@ -210,6 +210,8 @@ class VoteModel(Fitted):
         """What is expected of these roll calls before anybody has voted."""
         selected = np.fromiter(rows, np.int64)
         pending = self._pending(selected)
+        # Roll calls that have passed since the last forecast are forecast as well: how these came
+        # out calibrates the later ones.
         needed = np.union1d(selected, pending)
         predictors = self.builder.build(needed)
         raw = self._votes(predictors, needed)  # [K, C, 3]
@@ -218,6 +220,7 @@ class VoteModel(Fitted):
         quantiles = np.empty((len(needed), 3, 3), np.float32)
         scales = np.empty((len(needed), 3))
         quarters = _quarter(self.data.years[needed])
+        # Calibration moves on from quarter to quarter, each judged by those before it.
         for quarter in np.unique(quarters):
             places = np.flatnonzero(quarters == quarter)
             temperature, scales[places] = self._calibration(quarter)
@@ -279,6 +282,7 @@ class VoteModel(Fitted):
         probabilities = corrected(before, basis, correction).astype(np.float32)
         has_vote = one_hot.sum(2) > 0
         probabilities = np.where(has_vote[..., None], one_hot, probabilities).astype(np.float32)
+        # A revealed country is known to have voted, or to have stayed away.
         attendance = np.where(is_revealed, has_vote, forecast.attendance).astype(np.float32)
         # What the revealed votes left unknown of the shared factors.
         curvature = _hessian(corrected(before, basis, correction), basis, one_hot.sum(2))
@@ -295,23 +299,16 @@ class VoteModel(Fitted):
             predictors=None,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        The records are not in it: `load` is given them.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         arrays = {name: getattr(self, name) for name in _LEARNED}
         is_before = self.past.years < self.train_before  # later ones are forecast again
         arrays |= {f"past.{n}": getattr(self.past, n)[is_before] for n in vars(self.past)}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        learned = {f"classifier.{n}": t for n, t in self.classifier.tensors().items()}
         until = self.builder.history_until
         settings = asdict(self.config)
         settings.pop("classifier")  # the classifier describes itself
-        metadata = {
-            "kind": KIND,
+        return tensors | learned, {
             "settings": settings,
             "classifier": self.classifier.described(),
             "temperature": self.temperature,
@@ -320,61 +317,47 @@ class VoteModel(Fitted):
             "history_until": None if np.isinf(until) else until,  # JSON has no infinity
             "records": self.data.fingerprint(self.train_before),
         }
-        learned = {f"classifier.{n}": t for n, t in self.classifier.tensors().items()}
-        return save_checkpoint(saved_path(path), {**tensors, **learned}, metadata)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "cpu",  # noqa: ARG003
-        given: VoteData | None = None,
-    ) -> Self:
-        """What `save` wrote; the model has no environment and lives on the CPU.
-
-        Args:
-            path: The file.
-            env: Ignored.
-            device: Ignored.
-            given: The records: the same up to the cut-off, and any later ones.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else, or the records are
-                others than those that the model was fitted on.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
+    def _check_request(cls, path: str | os.PathLike[str], device: str, given: Any) -> None:
+        super()._check_request(path, device, given)
         if given is None:
             raise CheckpointError(
-                f"{target} holds no records, which forecasts look back on: load(path, given=data)"
+                f"{stored_path(path)} holds no records, which forecasts look back on: "
+                "load(path, given=data)"
             )
-        with reading_description(target, "a vote model"):
-            described = stored.metadata
-            tensors = stored.tensors
-            classifier = _classifier_of(described, tensors)
-            model = cls(VoteModelConfig(**described["settings"], classifier=classifier.config))
-            model.classifier = classifier
-            model.temperature = float(described["temperature"])
-            for name in _LEARNED:
-                setattr(model, name, tensors[name].numpy())
-            model.attendance_std = float(described["attendance_std"])
-            model.past = _PastForecasts(
-                *(tensors[f"past.{name}"].numpy() for name in ("years", "losses", "scores"))
-            )
-            model.train_before = float(described["train_before"])
-            until = described["history_until"]
-            history_until = np.inf if until is None else float(until)
-        if given.fingerprint(model.train_before) != described["records"]:
-            raise CheckpointError(
-                f"{target} was fitted on other records before {model.train_before}: give those"
-            )
-        model.data = given
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: VoteData) -> Self:  # noqa: ARG003
+        described = stored.metadata
+        tensors = stored.tensors
+        classifier = _classifier_of(described, tensors)
+        model = cls(VoteModelConfig(**described["settings"], classifier=classifier.config))
+        model.classifier = classifier
+        model.temperature = float(described["temperature"])
+        for name in _LEARNED:
+            setattr(model, name, tensors[name].numpy())
+        model.attendance_std = float(described["attendance_std"])
+        model.past = _PastForecasts(
+            *(tensors[f"past.{name}"].numpy() for name in ("years", "losses", "scores"))
+        )
+        model.train_before = float(described["train_before"])
         model.observed_until = model.train_before
-        model.builder = FeatureBuilder(given, model.train_before, history_until)
+        until = described["history_until"]
+        model.data = given
+        model.builder = FeatureBuilder(
+            given, model.train_before, np.inf if until is None else float(until)
+        )
+        model._fitted_records = described["records"]
         model.is_fitted = True
         return model
+
+    def _settle(self, env: Any, device: str, given: VoteData) -> None:
+        super()._settle(env, device, given)
+        if given.fingerprint(self.train_before) != self._fitted_records:
+            raise CheckpointError(
+                f"the model was fitted on other records before {self.train_before}: give those"
+            )
 
     def _fit_parts(
         self,
@@ -420,6 +403,7 @@ class VoteModel(Fitted):
         self.temperature = float(_TEMPERATURES[losses.sum(0).argmin()])
         probabilities = self._tempered(raw, late, self.temperature)
         one_hot = self.builder.one_hot[late].astype(np.float64)
+        # On the tempered probabilities, which are those that a correction starts from.
         self.covariance = learn_covariance(
             probabilities.astype(np.float64), self._basis(late), one_hot
         )
@@ -440,6 +424,7 @@ class VoteModel(Fitted):
         end = max(quarter, self.train_before)
         years = self.past.years
         is_recent = (years < end) & (years >= end - self.config.calibration_years)
+        # Too few recent forecasts make a noisy scale: all that there are serve instead.
         if is_recent.sum() < MIN_ROLL_CALLS:
             is_recent = years < end
         temperature = _TEMPERATURES[self.past.losses[is_recent].sum(0).argmin()]
@@ -524,6 +509,8 @@ class VoteModel(Fitted):
         bases = self._basis(rows)
         quantiles = np.empty((len(rows), 3, 3), np.float32)
         for k, row in enumerate(rows):
+            # A generator for each roll call: its interval does not depend on which others are
+            # forecast.
             generator = np.random.default_rng([self.config.classifier.seed, int(row)])
             votes = draw_votes(
                 probabilities[k],
@@ -616,6 +603,7 @@ def map_correction(
 def _hessian(probabilities: Doubles, basis: Doubles, is_revealed: Doubles) -> Doubles:
     """Of the negative log likelihood, [K, 2 D, 2 D]."""
     mean = probabilities @ _LOGIT_DIRECTIONS
+    # Second moments of the logits' directions under p, less the squared mean: their covariance.
     second = np.einsum("kcv,vi,vj->kcij", probabilities, _LOGIT_DIRECTIONS, _LOGIT_DIRECTIONS)
     spread = (second - mean[..., :, None] * mean[..., None, :]) * is_revealed[..., None, None]
     blocks = np.einsum("kcij,kcd,kce->kidje", spread, basis, basis, optimize=True)
@@ -637,6 +625,7 @@ def learn_covariance(
     for _ in range(num_rounds):
         correction = map_correction(probabilities, basis, one_hot, covariance)
         hessian = _hessian(corrected(probabilities, basis, correction), basis, one_hot.sum(2))
+        # Expectation maximization: the spread of the estimates and their own uncertainty together.
         uncertainty = np.linalg.inv(hessian + np.linalg.inv(covariance)).mean(0)
         covariance = correction.T @ correction / len(correction) + uncertainty + 1e-3 * np.eye(size)
     return covariance

@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -20,21 +19,19 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, TrajectoryError
-from wm_agents.networks import choose_device
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import FittedModule
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_counts, check_shapes
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.resolutions.codes import ResolutionAction, ResolutionColumn, Stage
 
-KIND = "resolution world model"
 NUM_STAGES = len(Stage)
 NUM_ACTIONS = len(ResolutionAction)
 NUM_FIELDS = len(ResolutionColumn)
@@ -124,7 +121,7 @@ class _Distributions:
     termination: Tensor
 
 
-class ResolutionModel(Unrolled, FittedModule):
+class ResolutionModel(Savable, Unrolled, FittedModule):
     """A perceptron on stage, topic, sponsors, tallies and action, with the heads above.
 
     Args:
@@ -134,6 +131,7 @@ class ResolutionModel(Unrolled, FittedModule):
         TrajectoryError: Weights of other loss terms than `HEADS`.
     """
 
+    kind = "resolution world model"
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(self, config: ResolutionModelConfig | None = None) -> None:
@@ -150,6 +148,7 @@ class ResolutionModel(Unrolled, FittedModule):
         # Stage and topic one-hot, sponsors, own sponsorship, two tallies, action one-hot.
         size = NUM_STAGES + NUM_TOPICS + 2 + 2 * len(TALLY_NAMES) + NUM_ACTIONS
         layers: list[nn.Module] = []
+        # The caller's random numbers stay as they were, whatever the network draws for its weights.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             for width in self.config.widths:
@@ -162,6 +161,7 @@ class ResolutionModel(Unrolled, FittedModule):
         """The heads for observations [B, 14] and actions [B]."""
         hidden = self.trunk(_inputs(observations, actions))
         out = {name: head(hidden) for name, head in self.heads.items()}
+        # Softplus keeps counts positive without the explosions of an exponential.
         positive = {
             name: nn.functional.softplus(out[name]) + _MIN_POSITIVE
             for name in ("sponsors", "committee", "plenary")
@@ -189,6 +189,7 @@ class ResolutionModel(Unrolled, FittedModule):
         observations = state.observations
         heads = self.distributions(observations, actions)
         chances = torch.softmax(heads.stage, 1)  # [B, 4]
+        # Without a generator the most probable stage: a mean of stages is no stage.
         stage = chances.argmax(1)
         if generator is not None:
             stage = torch.multinomial(chances, 1, generator=generator)[:, 0]
@@ -221,7 +222,9 @@ class ResolutionModel(Unrolled, FittedModule):
         heads = self.distributions(observations, actions)
         is_decided = decided(observations, next_obs)
         sponsors = ResolutionColumn.NUM_SPONSORS
+        # Sponsors do not leave, but a damaged record must not make a count negative.
         joined = (next_obs[:, sponsors] - observations[:, sponsors]).clamp(min=0)
+        # More spread than a Poisson distribution, since sponsors come in groups.
         sponsor_losses = _negative_binomial(heads.sponsors, joined)
         terms = {
             "stage": nn.functional.cross_entropy(heads.stage, next_obs[:, STAGES].argmax(1)),
@@ -285,43 +288,22 @@ class ResolutionModel(Unrolled, FittedModule):
         report.metrics["best_epoch"] = report.best_update // run.updates_per_epoch
         return report
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
-        metadata = {"kind": KIND, "config": asdict(self.config), "is_fitted": self.is_fitted}
-        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.state_dict(), {"config": asdict(self.config), "is_fitted": self.is_fitted}
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """What `save` wrote; the spaces are always those of `wm/UNResolution-v0`.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
-        with reading_description(target, "a resolution world model"):
-            settings = dict(stored.metadata["config"])
-            # Epochs and patience are no parts of the network, however small it is.
-            check_counts({"widths": settings["widths"]}, stored.tensors)
-            settings["widths"] = tuple(settings["widths"])
-            config = ResolutionModelConfig(**settings)
-            with torch.device("meta"):  # shapes and no memory, until they are known to fit
-                check_shapes(cls(config), stored.tensors)
-            model = cls(config)
-            model.load_state_dict(stored.tensors)
-            model.is_fitted = bool(stored.metadata["is_fitted"])
-        return model.eval().to(choose_device(device))
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        settings = dict(stored.metadata["config"])
+        # Epochs and patience are no parts of the network, however small it is.
+        check_counts({"widths": settings["widths"]}, stored.tensors)
+        settings["widths"] = tuple(settings["widths"])
+        config = ResolutionModelConfig(**settings)
+        with torch.device("meta"):  # shapes and no memory, until they are known to fit
+            check_shapes(cls(config), stored.tensors)
+        model = cls(config)
+        model.load_state_dict(stored.tensors)
+        model.is_fitted = bool(stored.metadata["is_fitted"])
+        return model.eval()
 
 
 class _ResolutionRun:
@@ -404,7 +386,7 @@ class _ResolutionRun:
         for tensor in (*self.training, *self.held_out):
             digest.update(tensor.numpy().tobytes())
         return {
-            "kind": KIND,
+            "kind": ResolutionModel.kind,
             "config": asdict(self.model.config),
             "num_steps": [len(self.training[0]), len(self.held_out[0])],
             "data": digest.hexdigest(),
@@ -428,6 +410,7 @@ def _check_same_network(present: ResolutionModelConfig, wanted: ResolutionModelC
 
 
 def _hold_out_last(trajectories: Trajectories) -> tuple[Trajectories, Trajectories]:
+    # The last episodes, not random ones: the future is what a model is asked about.
     count = trajectories.num_episodes
     num_held_out = max(1, count // 5)
     if count < 2:
@@ -494,6 +477,7 @@ def assemble(
             is_voting = ~is_in_stage & (stage == place)
         tallies = expected_tally(concentrations)
         next_obs[:, columns] = torch.where(is_voting[:, None], tallies, next_obs[:, columns])
+    # Time is counted, and needs no head.
     next_obs[:, column.T] = observations[:, column.T] + 1
     return next_obs
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from wm_agents.domains.resolutions.data import CHOICES
-from wm_agents.domains.resolutions.logistic import fit_logistic, logistic
 from wm_agents.domains.resolutions.tallies import (
     attendance_factor,
     draw_votes,
@@ -10,6 +9,7 @@ from wm_agents.domains.resolutions.tallies import (
     tally_quantiles,
     widened,
 )
+from wm_agents.training.newton import fit_logistic, logistic
 
 
 def drawn(factor_std, attendance_std=0.0, num_draws=4000):
