@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.protocols import ModelState, WorldModel
+from wm_agents.training.config_checks import checked_seed
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 _MAX_STARTS = 128
@@ -59,7 +60,7 @@ def interval_calibration(
     if num_samples < 2 or not is_varying.any():
         return None
     device = starts.observations.device
-    rows = np.random.default_rng(seed).permutation(len(windows.actions))[:_MAX_STARTS]
+    rows = np.random.default_rng(checked_seed(seed)).permutation(len(windows.actions))[:_MAX_STARTS]
     chosen = starts.select(torch.as_tensor(rows, device=device))
     part = windows.select(rows)
     columns = np.array(horizons)
@@ -129,7 +130,7 @@ def _coverage(
     num_samples = len(samples)
     truth = part.observations[:, columns][..., is_varying]
     num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     ranks = num_below + generator.integers(num_equal + 1)
     # A place within the rank's share is uniform for any number of samples; its middle is only where
     # levels divide it.

@@ -46,6 +46,7 @@ from wm_agents.evaluation.windows import (
     start_states,
 )
 from wm_agents.protocols import Rollout, WorldModel
+from wm_agents.training.config_checks import checked_seed
 from wm_agents.training.fitted import check_fitted
 from wm_envs.data.options import as_integer
 from wm_envs.data.trajectories import Trajectories
@@ -108,6 +109,7 @@ def open_loop_error(
             that do not fit, episodes that were seen in training.
         NotFittedError: The model was never fitted.
     """
+    seed = checked_seed(seed)
     check_fitted(model)
     steps = _checked_horizons(horizons, trajectories)
     if train is not None and not allow_training_episodes:

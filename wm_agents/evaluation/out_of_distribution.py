@@ -26,7 +26,12 @@ from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.observation_rows import encoded_rows, raw_spaces
 from wm_agents.protocols import Agent, ModelState, Prediction, WorldModel
-from wm_agents.training.config_checks import require_at_least, require_between, require_integers
+from wm_agents.training.config_checks import (
+    checked_seed,
+    require_at_least,
+    require_between,
+    require_integers,
+)
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.unrolling import Unrolled, recorded_states
 from wm_envs.data.spaces import ActionCodec
@@ -98,6 +103,7 @@ class OODDetector:
         memory: float = 25.0,
         seed: int = 0,
     ) -> None:
+        seed = checked_seed(seed)
         check_fitted(model)
         require_integers(1, num_neighbors=num_neighbors, max_reference=max_reference)
         width = train.observations.shape[1]
@@ -115,7 +121,7 @@ class OODDetector:
         rows = self._joint(train.observations[train.observation_of_step], train.actions)
         scale, _ = feature_scale(rows, rows)
         self._joint_scale = scale
-        drawn = np.random.default_rng(seed).permutation(len(rows))[:max_reference]
+        drawn = np.random.default_rng(checked_seed(seed)).permutation(len(rows))[:max_reference]
         self._reference = torch.as_tensor(rows[drawn] / scale, dtype=torch.float32)
         self._num_neighbors = min(num_neighbors, len(self._reference))
         errors = self._one_step_errors(calibration)
@@ -406,7 +412,7 @@ def window_errors(
     starts = trajectories.window_starts(horizon)
     if not len(starts):
         raise TrajectoryError(f"no episode lasts {horizon} steps: give a shorter horizon")
-    starts = np.sort(np.random.default_rng(seed).permutation(starts)[:max_windows])
+    starts = np.sort(np.random.default_rng(checked_seed(seed)).permutation(starts)[:max_windows])
     window = trajectories.windows(horizon, starts)
     states = recorded_states(model, trajectories).select(torch.as_tensor(starts))
     rollout = model_rollout(model, states, _as_windows(window))

@@ -20,7 +20,7 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.evaluation.charts import counted, percent
 from wm_agents.evaluation.error_tables import NON_FINITE_ERROR
 from wm_agents.protocols import Rollout, WorldModel
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
 
 Array = NDArray[np.float64]
@@ -119,6 +119,7 @@ def what_if(
         ConfigError: A Box of actions without bounds; names that do not fit.
         NotFittedError: The model was never fitted.
     """
+    seed = checked_seed(seed)
     check_fitted(model)
     rows = torch.as_tensor(np.asarray(observations, np.float32))
     acts = torch.as_tensor(np.asarray(actions))
@@ -164,7 +165,7 @@ def other_actions(space: gym.Space[Any], actions: Tensor, seed: int) -> Tensor:
         SpaceError: There is but one.
         ConfigError: A Box without bounds.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     if isinstance(space, spaces.Discrete):
         if space.n < 2:
             raise SpaceError(f"{space} has no other action")
@@ -220,7 +221,7 @@ def counterfactual_starts(
             f"only {len(found)} of {num_starts} starts have {horizon} steps ahead of them: give a "
             "shorter horizon or fewer starts"
         )
-    order = np.random.default_rng(seed).permutation(len(found))[:num_starts]
+    order = np.random.default_rng(checked_seed(seed)).permutation(len(found))[:num_starts]
     chosen = [found[place] for place in order]
     return (
         np.stack([seen[step][row] for step, row in chosen]),

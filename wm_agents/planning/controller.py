@@ -12,7 +12,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.observation_rows import encoded_rows, raw_spaces
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Planner, WorldModel
-from wm_agents.training.config_checks import require_between
+from wm_agents.training.config_checks import checked_seed, require_between
 from wm_envs.data.display import html_card
 from wm_envs.data.spaces import ActionCodec
 
@@ -66,7 +66,7 @@ class PlanningAgent:
         self._planner = planner
         self._env = env
         self._exploration = exploration
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(checked_seed(seed))
         self._observation_space, action_space = raw_spaces(model)
         self._actions = ActionCodec(action_space)
         # Steps since each row's episode began: the state that is handed out.

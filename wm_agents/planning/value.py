@@ -27,7 +27,12 @@ from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.planner import action_bounds, planned_actions
 from wm_agents.protocols import WorldModel
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import renamed_settings, require_between, require_integers
+from wm_agents.training.config_checks import (
+    checked_seed,
+    renamed_settings,
+    require_between,
+    require_integers,
+)
 from wm_agents.training.finite import descend
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import check_shapes, config_from_json
@@ -305,7 +310,7 @@ class ValueIteration(Savable):
         self._model = model
         self._config = config
         self._reward_function = reward_function
-        self._seed = seed
+        self._seed = checked_seed(seed)
 
     def fit(
         self,

@@ -26,6 +26,14 @@ def require_integers(least: int | None, **values: Any) -> None:
             raise ConfigError(f"{name} is at least {least}, got {value}")
 
 
+def checked_seed(seed: Any, name: str = "seed") -> int:
+    """The seed as a Python integer, which every generator takes; raises ConfigError."""
+    number = as_integer(seed)
+    if number is None or not 0 <= number < 2**63:
+        raise ConfigError(f"{name} is an integer from 0 to 2**63 - 1, got {seed!r}")
+    return number
+
+
 def require_at_least(least: float, **values: float) -> None:
     """Raise ConfigError for the first named value below `least`."""
     for name, value in values.items():

@@ -20,7 +20,7 @@ from torch import Tensor
 from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
@@ -311,7 +311,7 @@ class EnsembleModel(NeuralModel):
     ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [B, H, O] of imagined futures."""
         state = start if isinstance(start, ModelState) else self.start(start)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checked_seed(seed))
         rows = ModelState(state.observations).repeat(num_particles)
         rollout = self.rollout(rows, actions.repeat_interleave(num_particles, 0), generator)
         futures = rollout.observations[:, 1:].unflatten(0, (-1, num_particles))
