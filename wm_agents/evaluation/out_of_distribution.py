@@ -120,9 +120,9 @@ class OODDetector:
         self._num_neighbors = num_neighbors
         rows = self._joint(train.observations[train.observation_of_step], train.actions)
         scale, _ = feature_scale(rows, rows)
-        self._joint_scale = scale
+        self._joint_mean, self._joint_scale = rows.mean(axis=0), scale
         drawn = np.random.default_rng(checked_seed(seed)).permutation(len(rows))[:max_reference]
-        self._reference = torch.as_tensor(rows[drawn] / scale, dtype=torch.float32)
+        self._reference = self._standardized(rows[drawn])
         self._num_neighbors = min(num_neighbors, len(self._reference))
         errors = self._one_step_errors(calibration)
         usual = np.sqrt((errors**2).mean(axis=0))
@@ -200,7 +200,7 @@ class OODDetector:
     def one_step_error(self, prediction: Prediction, observations: Tensor) -> Array:
         """Squared error [B] of predictions made before observations [B, O], in its usual size."""
         errors = (prediction.observations - observations).double().cpu().numpy()
-        return self._mean_square(_bounded(errors))
+        return self._mean_square(self._bounded(errors))
 
     def _mean_square(self, errors: Array) -> Array:
         """Mean squared error [N] of errors [N, O], each in its usual size and cut off."""
@@ -211,10 +211,14 @@ class OODDetector:
     def density(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Distance [B] to the nearest recorded steps, in standard deviations a feature."""
         joint = self._joint(observations.cpu().numpy(), actions.cpu().numpy())
-        rows = torch.as_tensor(joint / self._joint_scale, dtype=torch.float32)
-        distances = torch.cdist(rows, self._reference)
+        distances = torch.cdist(self._standardized(joint), self._reference)
         nearest = distances.topk(self._num_neighbors, largest=False).values.mean(1)
         return nearest / np.sqrt(joint.shape[1])
+
+    def _standardized(self, joint: Array) -> Tensor:
+        # Centred, since distances are computed from products, which are large beside an offset.
+        centred = (joint - self._joint_mean) / self._joint_scale
+        return torch.as_tensor(centred, dtype=torch.float32)
 
     def _joint(self, observations: Any, actions: Any) -> Array:
         """Observations and actions side by side [N, O + A], Discrete ones as one-hots."""
@@ -250,7 +254,12 @@ class OODDetector:
         """Errors of observations after every recorded step [N, O]."""
         prediction = self._predictions(trajectories)
         seen = prediction.observations.double().cpu().numpy() - trajectories.next_observations
-        return _bounded(np.asarray(seen, np.float64))
+        return self._bounded(np.asarray(seen, np.float64))
+
+    def _bounded(self, errors: Array) -> Array:
+        """Errors [N, O] within so many standard deviations of their features."""
+        bound = NON_FINITE_ERROR * self._joint_scale[: errors.shape[1]]
+        return np.clip(np.where(np.isfinite(errors), errors, bound), -bound, bound)
 
     def _running(self, squares: Array, trajectories: Trajectories) -> Array:
         """The surprise before every step [N]."""
@@ -499,8 +508,3 @@ def _as_windows(window: Any) -> EvaluationWindows:
         is_scored=none,
         is_end_scored=none,
     )
-
-
-def _bounded(errors: Array) -> Array:
-    finite = np.where(np.isfinite(errors), errors, NON_FINITE_ERROR)
-    return np.clip(finite, -NON_FINITE_ERROR, NON_FINITE_ERROR)

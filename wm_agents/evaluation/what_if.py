@@ -19,6 +19,7 @@ from torch import Tensor
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.evaluation.charts import counted, percent
 from wm_agents.evaluation.error_tables import NON_FINITE_ERROR
+from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.protocols import Rollout, WorldModel
 from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
@@ -140,8 +141,8 @@ def what_if(
     own = [_future(model, model.start(rows.to(device)), one.to(device)) for one in (acts, changed)]
     goes_on = _goes_on(true[0].terminations) & _goes_on(true[1].terminations)  # [B, H]
     ahead = [rollout.observations[:, 1:].double().cpu().numpy() for rollout in (*true, *own)]
-    spread = np.concatenate([rows.numpy()[:, None], ahead[0]], 1).reshape(-1, rows.shape[1]).std(0)
-    scale = np.where(spread > 0, spread, 1.0)
+    seen = np.concatenate([rows.numpy()[:, None], ahead[0]], 1).reshape(-1, rows.shape[1])
+    scale, _ = feature_scale(seen, seen)
     effect = (ahead[1] - ahead[0]) / scale
     plain = _bounded((ahead[2] - ahead[0]) / scale)
     difference = _bounded((ahead[3] - ahead[2]) / scale - effect)
