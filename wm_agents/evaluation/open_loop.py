@@ -176,7 +176,7 @@ def open_loop_error(
         trusted_steps=trusted_steps(parts),
         parts=tuple(parts),
         tolerance=tolerance,
-        rewards=_reward_table(reward_errors, windows, steps, float(reference.rewards.std())),
+        rewards=_reward_table(reward_errors, windows, steps, _reward_std(reference)),
         ends=_end_prediction(rollout, windows, steps),
         calibration=interval_calibration(model, starts, windows, steps, scale, num_samples, seed),
     )
@@ -331,6 +331,12 @@ def _reward_errors(
         error = predicted - windows.rewards
         errors[name] = np.clip(np.where(np.isfinite(error), error, bound), -bound, bound)
     return errors, float(scale[0] * varies[0])
+
+
+def _reward_std(reference: Trajectories) -> float:
+    """Standard deviation of the rewards; 0 where they differ by rounding only."""
+    std, varies = feature_scale(reference.rewards[:, None], reference.rewards[:, None])
+    return float(std[0] * varies[0])
 
 
 def _reward_table(

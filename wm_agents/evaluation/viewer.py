@@ -131,7 +131,7 @@ def viewer(
             frames[:max_episodes], np.minimum(trajectories.lengths, max_steps).tolist()
         ),
         "half_widths": None if bands is None else _rounded(bands.half_widths),
-        "action": _action(model.action_space),
+        "action": _action(model.action_space, trajectories.actions),
     }
     page = _page(title or type(model).__name__, note, content, described)
     size = len(page.encode())
@@ -333,14 +333,17 @@ def _rounded(values: Any) -> Any:
     return float(f"{float(values):.7g}") if np.isfinite(values) else None
 
 
-def _action(space: Any) -> dict[str, Any]:
-    """What an action can be changed to."""
+def _action(space: Any, recorded: NDArray[Any]) -> dict[str, Any]:
+    """What an action can be changed to, where these were recorded."""
     if isinstance(space, spaces.Discrete):
         if space.n > _MAX_CHOICES:
             raise ConfigError(f"{space.n} actions are too many to choose from in a page")
         return {"choices": [int(space.start) + index for index in range(int(space.n))]}
-    # Without bounds a slider has to end somewhere.
-    low, high = np.maximum(space.low, -10.0), np.minimum(space.high, 10.0)
+    lowest, highest = recorded.min(0).astype(np.float64), recorded.max(0).astype(np.float64)
+    width = highest - lowest
+    # Without bounds a slider has to end somewhere: in the unit of what was recorded.
+    reach = 5 * np.where(width > 0, width, np.maximum(np.abs(highest), 1.0))
+    low, high = np.maximum(space.low, lowest - reach), np.minimum(space.high, highest + reach)
     return {"choices": None, "low": _rounded(low), "high": _rounded(high)}
 
 

@@ -52,6 +52,12 @@ def test_a_drift_adds_up_by_hand() -> None:
     np.testing.assert_allclose(report.rewards.rmse["model"], [0.1, 0.4], rtol=1e-3)
 
 
+def test_a_constant_reward_has_no_spread_though_it_is_rounded() -> None:
+    parts = [replace(part, rewards=np.full(part.num_steps, 0.1)) for part in (TRAIN, TEST)]
+    assert parts[0].rewards.std() != 0  # of what the sum rounds to
+    assert open_loop_error(WalkModel(), parts[1], (1,), train=parts[0]).rewards.std == 0
+
+
 class PaddedModel(WalkModel):
     """The walker beside further features, which it copies."""
 
