@@ -36,7 +36,7 @@ from wm_agents.world_models.normalization import Standardizer
 from wm_agents.world_models.program import ProgramModel
 from wm_agents.world_models.program_text import Assignment, Branch
 from wm_envs.data.files import replacing
-from wm_envs.data.paths import user_path
+from wm_envs.data.paths import user_path, writable_file
 from wm_envs.data.trajectories import Trajectories
 
 MAX_BYTES = 2_000_000
@@ -91,11 +91,14 @@ def viewer(
         ConfigError: A model that no page can run, or one too large for a file under 2 MB.
         TrajectoryError: Names that do not exist, nothing that varies.
         SpaceError: Frames that are no pictures.
+        OptionError: A file that cannot be written.
         NotFittedError: The model was never fitted.
     """
     check_fitted(model)
     require_integers(1, horizon=horizon, max_episodes=max_episodes, max_steps=max_steps)
     needed = required_episodes(alpha)
+    target = user_path(path)
+    target = writable_file(target if target.suffix else target.with_name(target.name + ".html"))
     described = describe_model(model)
     check_fit_spaces(trajectories, model.raw_observation_space, model.raw_action_space)
     names = names_of_features(feature_names, env, trajectories.observations.shape[1])
@@ -141,8 +144,6 @@ def viewer(
             f"takes {len(json.dumps(described)) / 1e6:.1f} of them; fit narrower networks or fewer "
             "members, or show fewer episodes and steps"
         )
-    target = user_path(path)
-    target = target if target.suffix else target.with_name(target.name + ".html")
     with replacing(target) as file:
         file.write(page)
     return target

@@ -17,6 +17,7 @@ from wm_agents.evaluation import viewer as module
 from wm_agents.evaluation.viewer import describe_model, viewer
 from wm_agents.world_models import DerivedFeature, FeatureLayout
 from wm_envs import record
+from wm_envs.errors import OptionError
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="JavaScript is run by node")
@@ -287,3 +288,15 @@ def test_a_slider_without_bounds_reaches_beyond_what_was_recorded(
         width = max(recorded) - min(recorded) or max(abs(recorded[0]), 1.0)
         assert found["low"] == pytest.approx([min(recorded) - 5 * width])
         assert found["high"] == pytest.approx([max(recorded) + 5 * width])
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    pendulum: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = pendulum
+    monkeypatch.setattr(module, "certified_horizon", lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "folder", tmp_path / "file" / "page.html", ""):
+        with pytest.raises(OptionError):
+            viewer(model, data, path)

@@ -172,7 +172,7 @@ class IdealPoints(Fitted):
             TrajectoryError: It is not among the countries.
         """
         code = country if country in self.countries else code_of(country)
-        if code not in self.countries:
+        if code is None or code not in self.countries:
             raise TrajectoryError(
                 f"country {country!r} is not among these {len(self.countries)}: give a code such as "
                 f"{self.countries[0]}"
