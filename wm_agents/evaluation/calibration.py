@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.protocols import ModelState, WorldModel
-from wm_agents.training.config_checks import checked_seed
+from wm_agents.training.config_checks import checked_outcomes, checked_seed
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 _MAX_STARTS = 128
@@ -195,7 +195,7 @@ def _checked(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     predicted, happened = (
         np.asarray(probabilities, np.float64).ravel(),
-        np.asarray(outcomes, np.bool_).ravel(),
+        checked_outcomes(outcomes).ravel(),
     )
     if predicted.shape != happened.shape or not predicted.size:
         raise ConfigError(

@@ -329,9 +329,9 @@ class EnsembleModel(NeuralModel):
 
     def _interval(self, mean: Tensor, std: Tensor, coverage: float) -> Intervals:
         levels = torch.tensor(_COVERAGES, device=self.device)
-        if not 0 <= coverage <= _COVERAGES[-1]:
-            raise ValueError(
-                f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage}"
+        if isinstance(coverage, str) or not 0 <= coverage <= _COVERAGES[-1]:
+            raise ConfigError(
+                f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage!r}"
             )
         upper = min(int(torch.searchsorted(levels, coverage)), len(levels) - 1)
         lower = max(upper - 1, 0)
