@@ -140,8 +140,22 @@ class Race:
 
     @property
     def running(self) -> list[int]:
-        """Numbers of the learners that can act."""
-        return [n for n, learner in enumerate(self.learners) if learner.can_act]
+        """Numbers of the learners that can act.
+
+        Raises:
+            ConfigError: There is none: a search that has found no rules, a table without recurrence.
+        """
+        found = [n for n, learner in enumerate(self.learners) if learner.can_act]
+        if not found:
+            reasons = "; ".join(
+                f"{learner.name}: {learner.decision() or 'cannot act here'}"
+                for learner in self.learners
+            )
+            raise ConfigError(
+                f"no way of acting can act here ({reasons}): let others take part, such as "
+                "ReplayValuesConfig()"
+            )
+        return found
 
     def score(self, number: int) -> float:
         """Mean return of a learner's newest episodes without exploration."""
