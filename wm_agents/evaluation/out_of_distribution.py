@@ -24,7 +24,7 @@ from wm_agents.evaluation.charts import counted
 from wm_agents.evaluation.error_tables import NON_FINITE_ERROR
 from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
-from wm_agents.observation_rows import encoded_rows, raw_spaces
+from wm_agents.observation_rows import encoded_rows, episode_starts, raw_spaces
 from wm_agents.protocols import Agent, ModelState, Prediction, WorldModel
 from wm_agents.training.config_checks import (
     checked_seed,
@@ -346,9 +346,7 @@ class GuardedAgent:
         num_rows = len(rows)
         fresh = np.ones(num_rows, np.bool_)
         if state is not None and len(self._is_stopped) == num_rows:
-            fresh = np.broadcast_to(
-                np.asarray(False if episode_start is None else episode_start, np.bool_), (num_rows,)
-            )
+            fresh = episode_starts(episode_start, num_rows)
         inner = (None, None) if state is None else state
         self._watch(torch.as_tensor(rows), fresh)
         answers = [

@@ -175,6 +175,11 @@ class ValueNetwork(nn.Module, Savable):
     def forward(self, observations: Tensor) -> Tensor:
         """Values [B] within the bounds that the rewards allow; arrays are taken as tensors are."""
         observations = float_tensor(observations, "observations [B, O]")
+        if observations.ndim < 2 or observations.shape[-1] != len(self.mean):
+            raise SpaceError(
+                f"expected observations [B, {len(self.mean)}], got shape "
+                f"{tuple(observations.shape)}"
+            )
         values = self.scaled(observations) * self.return_std + self.return_mean
         is_known = ((observations >= self.known_low) & (observations <= self.known_high)).all(-1)
         return torch.where(is_known, values.clamp(self.bounds[0], self.bounds[1]), self.bounds[0])
