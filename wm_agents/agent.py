@@ -39,7 +39,7 @@ from wm_agents.planning.defaults import fit_model
 from wm_agents.policy_gradient.environments import same_step_envs, specification_of
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import Checkpoint
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import config_from_json, spaces_from
@@ -103,7 +103,7 @@ class WorldModelAgent(Savable):
         env_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or WorldModelAgentConfig()
-        self.seed = int(seed)
+        self.seed = checked_seed(seed)
         self._env = None if isinstance(env, PolicySpaces) else env
         self._env_kwargs = dict(env_kwargs or {})
         self.spaces = (

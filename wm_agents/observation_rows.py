@@ -183,8 +183,44 @@ def action_tensor(actions: Any, space: gym.Space[Any], device: torch.device) -> 
     if isinstance(actions, Tensor):
         return actions.to(device)
     array = np.ascontiguousarray(number_array(actions, f"actions of {space}"))
+    if isinstance(space, spaces.Discrete) and not np.all(array == np.floor(array)):  # NaN, too
+        raise SpaceError(f"expected actions of {space}, got {array.ravel()[:4].tolist()}")
     dtype = torch.int64 if isinstance(space, spaces.Discrete) else torch.float32
     return torch.as_tensor(array, dtype=dtype, device=device)
+
+
+def check_actions(actions: Tensor, space: gym.Space[Any], num_axes: int) -> None:
+    """Refuse actions that are none of a model's, `num_axes` axes before those of one action.
+
+    Raises:
+        SpaceError: Another shape, or a number that a Discrete space does not have.
+    """
+    if not isinstance(space, spaces.Box | spaces.Discrete) or len(space.shape or ()) > 1:
+        return
+    expected = tuple(space.shape or ())
+    if tuple(actions.shape[num_axes:]) != expected:
+        axes = ", ".join(["B", "H"][:num_axes] + [str(size) for size in expected])
+        raise SpaceError(f"expected actions [{axes}] of {space}, got shape {tuple(actions.shape)}")
+    # On other devices looking would mean waiting for each step.
+    if isinstance(space, spaces.Discrete) and actions.device.type == "cpu" and actions.numel():
+        low, high = int(actions.min()), int(actions.max())
+        if low < space.start or high >= space.start + space.n:
+            raise SpaceError(f"expected actions of {space}, got {low} to {high}")
+
+
+def episode_starts(episode_start: Any, num_rows: int) -> NDArray[np.bool_]:
+    """Which rows [B] start an episode; None is no row, and a single truth value is said of all.
+
+    Raises:
+        SpaceError: It speaks of another number of rows.
+    """
+    starts = np.asarray(False if episode_start is None else episode_start, np.bool_)
+    if starts.size not in (1, num_rows):
+        raise SpaceError(
+            f"episode_start says something of {starts.size} episodes, but there are {num_rows} "
+            "observations: give one value for each"
+        )
+    return np.broadcast_to(starts.reshape(-1), (num_rows,))
 
 
 def observation_tensor(observations: Any, size: int, device: torch.device) -> Tensor:

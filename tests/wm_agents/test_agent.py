@@ -467,3 +467,11 @@ def test_a_scorecard_of_what_it_saw(tmp_path):
     agent = wma.WorldModelAgent(vector(Chain, 2)).learn(20)
     with pytest.raises(ConfigError, match="single environment"):
         agent.scorecard(tmp_path)
+
+
+@pytest.mark.parametrize("learner", [SearchLearnerConfig(), TableConfig(trial_steps=40)])
+def test_ways_of_acting_none_of_which_can_act_here(learner):
+    config = wma.WorldModelAgentConfig(race=race.RaceConfig(learners=(learner,)))
+    agent = wma.WorldModelAgent("CartPole-v1", 0, config)
+    with pytest.raises(ConfigError, match=r"no way of acting can act here .*ReplayValuesConfig"):
+        agent.learn(100)

@@ -14,11 +14,13 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 from wm_agents.errors import SpaceError
 from wm_agents.irl import BehavioralCloning
-from wm_agents.observation_rows import encoded_rows, observation_rows
+from wm_agents.observation_rows import encoded_rows, episode_starts, observation_rows
 from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
 from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models import DeterministicModel, TabularModel
+from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.spaces import ObservationCodec
 
 BOX, PUSH = spaces.Box(-5, 5, (3,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
@@ -153,3 +155,60 @@ def test_models_refuse_what_is_no_observation(method: str, kind: str) -> None:
         }[method]
         with pytest.raises(SpaceError):
             getattr(model, method)(wrong_batches()[kind], *actions)
+
+
+class Still(Unrolled):
+    """Nothing changes."""
+
+    def __init__(self, action_space: gym.Space[Any]) -> None:
+        self.observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = action_space
+
+    def start(self, observations: Any, hidden: Any = ()) -> ModelState:
+        return ModelState(observations)
+
+    def step(self, state: Any, actions: Any, generator: Any = None) -> Any:
+        zeros = torch.zeros(len(actions))
+        return state, Prediction(state.observations, zeros, zeros)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [3, 4],
+        [6, 4],
+        [4.5, 4],
+        [np.nan, 4],
+        [[4], [4]],
+        torch.tensor([7, 4]),
+        [4],
+        None,
+        ["a", "b"],
+    ],
+)
+def test_what_is_no_action_of_a_model_is_a_space_error(actions: Any) -> None:
+    model, rows = Still(gym.spaces.Discrete(2, start=4)), np.zeros((2, 2), np.float32)
+    with pytest.raises(SpaceError, match="expected actions"):
+        model.predict(rows, actions)
+    if isinstance(actions, list) and len(actions) == 2 and not isinstance(actions[0], list):
+        with pytest.raises(SpaceError, match="expected actions"):
+            model.rollout(rows, np.array(actions)[:, None])
+    for right in ([4, 5], [4.0, 5.0], np.array([4, 5], np.uint8), torch.tensor([5, 4])):
+        assert model.predict(rows, right).observations.shape == (2, 2)  # type: ignore[arg-type]
+
+
+def test_a_vector_of_actions_has_the_length_of_the_space() -> None:
+    model = Still(gym.spaces.Box(-1, 1, (3,)))
+    rows = np.zeros((2, 2), np.float32)
+    assert model.rollout(rows, np.zeros((2, 4, 3))).rewards.shape == (2, 4)
+    for wrong in (np.zeros((2, 4)), np.zeros((2, 4, 2)), np.zeros((2, 4, 3, 1))):
+        with pytest.raises(SpaceError, match=r"\[B, H, 3\]"):
+            model.rollout(rows, wrong)
+
+
+def test_starts_of_episodes_are_said_of_every_row() -> None:
+    assert episode_starts(None, 3).tolist() == [False] * 3
+    assert episode_starts(True, 2).tolist() == [True] * 2
+    assert episode_starts([0, 1], 2).tolist() == [False, True]
+    with pytest.raises(SpaceError, match="of 2 episodes, but there are 3 observations"):
+        episode_starts([True, False], 3)

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.protocols import ModelState, WorldModel
+from wm_agents.training.config_checks import checked_outcomes, checked_seed
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 _MAX_STARTS = 128
@@ -62,7 +63,7 @@ def interval_calibration(
         return None
     device = starts.observations.device
     # Sampling is what takes time here, and this many starts tell coverage to a few percent.
-    rows = np.random.default_rng(seed).permutation(len(windows.actions))[:_MAX_STARTS]
+    rows = np.random.default_rng(checked_seed(seed)).permutation(len(windows.actions))[:_MAX_STARTS]
     chosen = starts.select(torch.as_tensor(rows, device=device))
     part = windows.select(rows)
     columns = np.array(horizons)
@@ -135,7 +136,7 @@ def _coverage(
     num_samples = len(samples)
     truth = part.observations[:, columns][..., is_varying]
     num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     # Ties are broken at random: a rank must be uniform under a true model, whatever the numbers
     # are.
     ranks = num_below + generator.integers(num_equal + 1)
@@ -205,7 +206,7 @@ def _checked(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     predicted, happened = (
         np.asarray(probabilities, np.float64).ravel(),
-        np.asarray(outcomes, np.bool_).ravel(),
+        checked_outcomes(outcomes).ravel(),
     )
     if predicted.shape != happened.shape or not predicted.size:
         raise ConfigError(

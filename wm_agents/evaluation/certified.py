@@ -39,7 +39,7 @@ from wm_agents.evaluation.windows import (
     start_states,
 )
 from wm_agents.protocols import WorldModel
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
 from wm_envs.data.trajectories import Trajectories
 
@@ -186,6 +186,7 @@ def certified_horizon(
         ConfigError: A risk or a tolerance that is no such number.
         NotFittedError: The model was never fitted.
     """
+    seed = checked_seed(seed)
     check_fitted(model)
     needed = required_episodes(alpha)
     if trajectories.num_episodes < needed:
@@ -403,7 +404,7 @@ def _left_out_violation(shares: Array, alpha: float) -> float | None:
 def _checked_coverage(sizes: Array, windows: EvaluationWindows, alpha: float, seed: int) -> Array:
     """Share of observations [H, O] within intervals that other episodes calibrated."""
     # Whole episodes are left out; windows of one would know each other.
-    order = np.random.default_rng(seed).permutation(np.unique(windows.episodes))
+    order = np.random.default_rng(checked_seed(seed)).permutation(np.unique(windows.episodes))
     inside = np.zeros(sizes.shape[1:])
     total = np.zeros(sizes.shape[1:])
     for held_out in np.array_split(order, min(_NUM_FOLDS, len(order))):

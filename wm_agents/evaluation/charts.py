@@ -192,7 +192,7 @@ def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:
     # Errors begin at 0; what may be negative begins below its smallest value.
     lowest = min(0.0, float(np.nanmin(np.concatenate(bottoms))))
     if lowest < 0:
-        lowest -= 0.08 * max(highest - lowest, 1e-9)
+        lowest -= 0.08 * (max(highest, 0.0) - lowest)
     top = y_limit if y_limit is not None else highest + 0.08 * max(highest - lowest, 0.0)
     x_low, x_high = float(places.min()), float(places.max())
     return Frame(
@@ -242,9 +242,9 @@ def round_ticks(low: float, high: float, num: int = 5) -> list[float]:
     power = 10.0 ** np.floor(np.log10(raw))
     # Rounding must not push a range that is a round number to the next step.
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    first = np.ceil(low / step - 1e-9) * step
+    numbers = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-6) + 1)
     # Adding 0.0 turns a negative zero into a plain one.
-    return [float(round(value, 10)) + 0.0 for value in np.arange(first, high + step * 1e-6, step)]
+    return [float(f"{number * step:.10g}") + 0.0 for number in numbers]
 
 
 def _shade(frame: Frame, start: float, end: float, caption: str) -> str:

@@ -22,7 +22,7 @@ from wm_agents.evaluation.statistics import (
     wilson_interval,
 )
 from wm_agents.protocols import Agent
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_envs.data.display import data_frame, html_card
 
 MAX_ENVS = 64
@@ -132,7 +132,7 @@ class RandomAgent:
     def __init__(self, action_space: gym.Space[Any], seed: int = 0) -> None:
         # A copy: seeding the caller's space would change what it draws.
         self._space = deepcopy(action_space)
-        self._space.seed(seed)
+        self._space.seed(checked_seed(seed))
 
     def predict(
         self,
@@ -385,7 +385,7 @@ def _limits(
     # One unit has no spread.
     if min(len(arm) for arm in arms) < 2:
         return float("-inf"), float("inf")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     # Equal numbers are equal seeds: drawn together, what they share cancels.
     is_paired = len({len(arm) for arm in arms}) == 1
     indices = generator.integers(len(arms[0]), size=(num_resamples, len(arms[0])))

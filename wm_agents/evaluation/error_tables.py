@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.windows import EvaluationWindows
+from wm_agents.training.config_checks import checked_seed
 
 _MAX_CIRCLE_ERROR = 1e-4
 """Largest deviation of cos^2 + sin^2 from 1.
@@ -341,7 +342,7 @@ def episode_limits(
     counts = np.zeros((len(numbers), mask.shape[1]))
     np.add.at(sums, place, values * mask[..., None])
     np.add.at(counts, place, mask)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     # Multinomial counts are the bootstrap of episodes, as one matrix product.
     weights = generator.multinomial(
         len(numbers), np.full(len(numbers), 1 / len(numbers)), size=_NUM_RESAMPLES

@@ -26,7 +26,7 @@ from wm_agents.evaluation.open_loop import (
 )
 from wm_agents.evaluation.windows import EvaluationWindows, episode_windows, start_states
 from wm_agents.protocols import ModelState, WorldModel
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
 from wm_envs.data.trajectories import Trajectories
 
@@ -180,6 +180,7 @@ def find_failures(
         TrajectoryError: Fewer than 4 episodes, or episodes seen in training.
         NotFittedError: The model was never fitted.
     """
+    seed = checked_seed(seed)
     check_fitted(model)
     require_integers(
         1, horizon=horizon, starts_per_episode=starts_per_episode, max_windows=max_windows
@@ -296,7 +297,7 @@ def _reliefs(
     # The model's errors are the same in every resample; only the episodes change.
     # Errors of an episode belong together, so that whole episodes are drawn again.
     numbers, place = np.unique(windows.episodes, return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(
+    drawn = np.random.default_rng(checked_seed(seed)).multinomial(
         len(numbers), np.full(len(numbers), 1 / len(numbers)), _NUM_RESAMPLES
     )
     before = _episode_sums(squares, windows.mask, place)  # [N, G]
@@ -385,7 +386,7 @@ def _regions(
 ) -> tuple[Region, ...]:
     """Leaves of a tree grown on half of the episodes that are worse in the other half, too."""
     # Half to search, half to check: a tree always finds something in the data that it was grown on.
-    order = np.random.default_rng(seed).permutation(np.unique(episodes))
+    order = np.random.default_rng(checked_seed(seed)).permutation(np.unique(episodes))
     is_grown_on = np.isin(episodes, order[: len(order) // 2])
     leaves: list[tuple[_Split, ...]] = []
     # Logarithms, so that one huge error does not make the tree.

@@ -46,6 +46,7 @@ from wm_agents.evaluation.windows import (
     start_states,
 )
 from wm_agents.protocols import Rollout, WorldModel
+from wm_agents.training.config_checks import checked_seed, require_at_least, require_integers
 from wm_agents.training.fitted import check_fitted
 from wm_envs.data.options import as_integer
 from wm_envs.data.trajectories import Trajectories
@@ -106,9 +107,14 @@ def open_loop_error(
     Raises:
         TrajectoryError: Horizons that no episode reaches or that are not positive, names or groups
             that do not fit, episodes that were seen in training.
+        ConfigError: No windows, or a tolerance that is none.
         NotFittedError: The model was never fitted.
     """
+    seed = checked_seed(seed)
     check_fitted(model)
+    require_integers(1, num_windows=num_windows)
+    require_integers(0, num_samples=num_samples)
+    require_at_least(0, tolerance=tolerance)
     steps = _checked_horizons(horizons, trajectories)
     if train is not None and not allow_training_episodes:
         refuse_duplicates(trajectories, train)
@@ -178,7 +184,7 @@ def open_loop_error(
         trusted_steps=trusted_steps(parts),
         parts=tuple(parts),
         tolerance=tolerance,
-        rewards=_reward_table(reward_errors, windows, steps, float(reference.rewards.std())),
+        rewards=_reward_table(reward_errors, windows, steps, _reward_std(reference)),
         ends=_end_prediction(rollout, windows, steps),
         calibration=interval_calibration(model, starts, windows, steps, scale, num_samples, seed),
     )
@@ -228,6 +234,7 @@ def space_of(env: Any, model: WorldModel) -> Any:
 
 
 def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tuple[int, ...]:
+    horizons = horizons if isinstance(horizons, Sequence | np.ndarray) else (horizons,)
     numbers = [as_integer(step) for step in horizons]
     steps = tuple(sorted({step for step in numbers if step is not None}))
     if not steps or steps[0] < 1 or None in numbers:
@@ -266,6 +273,8 @@ def names_of_features(names: Sequence[str] | None, env: Any, num_features: int) 
         raise TrajectoryError(
             f"{len(names)} feature names for {num_features} features: {list(names)}"
         )
+    if len(set(names)) < len(names):
+        raise TrajectoryError(f"feature names are different from each other, got {list(names)}")
     return tuple(names)
 
 
@@ -338,6 +347,12 @@ def _reward_errors(
         error = predicted - windows.rewards
         errors[name] = np.clip(np.where(np.isfinite(error), error, bound), -bound, bound)
     return errors, float(scale[0] * varies[0])
+
+
+def _reward_std(reference: Trajectories) -> float:
+    """Standard deviation of the rewards; 0 where they differ by rounding only."""
+    std, varies = feature_scale(reference.rewards[:, None], reference.rewards[:, None])
+    return float(std[0] * varies[0])
 
 
 def _reward_table(

@@ -24,9 +24,14 @@ from wm_agents.evaluation.charts import counted
 from wm_agents.evaluation.error_tables import NON_FINITE_ERROR
 from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
-from wm_agents.observation_rows import encoded_rows, raw_spaces
+from wm_agents.observation_rows import encoded_rows, episode_starts, raw_spaces
 from wm_agents.protocols import Agent, ModelState, Prediction, WorldModel
-from wm_agents.training.config_checks import require_at_least, require_between, require_integers
+from wm_agents.training.config_checks import (
+    checked_seed,
+    require_at_least,
+    require_between,
+    require_integers,
+)
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.unrolling import Unrolled, recorded_states
 from wm_envs.data.spaces import ActionCodec
@@ -100,6 +105,7 @@ class OODDetector:
         memory: float = 25.0,
         seed: int = 0,
     ) -> None:
+        seed = checked_seed(seed)
         check_fitted(model)
         require_integers(1, num_neighbors=num_neighbors, max_reference=max_reference)
         width = train.observations.shape[1]
@@ -116,11 +122,11 @@ class OODDetector:
         self._num_neighbors = num_neighbors
         rows = self._joint(train.observations[train.observation_of_step], train.actions)
         scale, _ = feature_scale(rows, rows)
-        self._joint_scale = scale
+        self._joint_mean, self._joint_scale = rows.mean(axis=0), scale
         # Distances to all recorded steps would grow with the recording; a drawn part tells density
         # as well.
-        drawn = np.random.default_rng(seed).permutation(len(rows))[:max_reference]
-        self._reference = torch.as_tensor(rows[drawn] / scale, dtype=torch.float32)
+        drawn = np.random.default_rng(checked_seed(seed)).permutation(len(rows))[:max_reference]
+        self._reference = self._standardized(rows[drawn])
         self._num_neighbors = min(num_neighbors, len(self._reference))
         errors = self._one_step_errors(calibration)
         # Each feature by its own usual error, so that a noisy one does not drown the others.
@@ -201,7 +207,7 @@ class OODDetector:
     def one_step_error(self, prediction: Prediction, observations: Tensor) -> Array:
         """Squared error [B] of predictions made before observations [B, O], in its usual size."""
         errors = (prediction.observations - observations).double().cpu().numpy()
-        return self._mean_square(_bounded(errors))
+        return self._mean_square(self._bounded(errors))
 
     def _mean_square(self, errors: Array) -> Array:
         """Mean squared error [N] of errors [N, O], each in its usual size and cut off."""
@@ -212,11 +218,15 @@ class OODDetector:
     def density(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Distance [B] to the nearest recorded steps, in standard deviations a feature."""
         joint = self._joint(observations.cpu().numpy(), actions.cpu().numpy())
-        rows = torch.as_tensor(joint / self._joint_scale, dtype=torch.float32)
-        distances = torch.cdist(rows, self._reference)
+        distances = torch.cdist(self._standardized(joint), self._reference)
         nearest = distances.topk(self._num_neighbors, largest=False).values.mean(1)
         # In units of one feature, whatever their number.
         return nearest / np.sqrt(joint.shape[1])
+
+    def _standardized(self, joint: Array) -> Tensor:
+        # Centred, since distances are computed from products, which are large beside an offset.
+        centred = (joint - self._joint_mean) / self._joint_scale
+        return torch.as_tensor(centred, dtype=torch.float32)
 
     def _joint(self, observations: Any, actions: Any) -> Array:
         """Observations and actions side by side [N, O + A], Discrete ones as one-hots."""
@@ -253,7 +263,12 @@ class OODDetector:
         """Errors of observations after every recorded step [N, O]."""
         prediction = self._predictions(trajectories)
         seen = prediction.observations.double().cpu().numpy() - trajectories.next_observations
-        return _bounded(np.asarray(seen, np.float64))
+        return self._bounded(np.asarray(seen, np.float64))
+
+    def _bounded(self, errors: Array) -> Array:
+        """Errors [N, O] within so many standard deviations of their features."""
+        bound = NON_FINITE_ERROR * self._joint_scale[: errors.shape[1]]
+        return np.clip(np.where(np.isfinite(errors), errors, bound), -bound, bound)
 
     def _running(self, squares: Array, trajectories: Trajectories) -> Array:
         """The surprise before every step [N]."""
@@ -342,9 +357,7 @@ class GuardedAgent:
         fresh = np.ones(num_rows, np.bool_)
         # A state that was handed out belongs to as many rows as before.
         if state is not None and len(self._is_stopped) == num_rows:
-            fresh = np.broadcast_to(
-                np.asarray(False if episode_start is None else episode_start, np.bool_), (num_rows,)
-            )
+            fresh = episode_starts(episode_start, num_rows)
         inner = (None, None) if state is None else state
         self._watch(torch.as_tensor(rows), fresh)
         # Both agents see everything, so that the fallback knows where it is when it takes over.
@@ -422,7 +435,7 @@ def window_errors(
     starts = trajectories.window_starts(horizon)
     if not len(starts):
         raise TrajectoryError(f"no episode lasts {horizon} steps: give a shorter horizon")
-    starts = np.sort(np.random.default_rng(seed).permutation(starts)[:max_windows])
+    starts = np.sort(np.random.default_rng(checked_seed(seed)).permutation(starts)[:max_windows])
     window = trajectories.windows(horizon, starts)
     states = recorded_states(model, trajectories).select(torch.as_tensor(starts))
     rollout = model_rollout(model, states, _as_windows(window))
@@ -511,8 +524,3 @@ def _as_windows(window: Any) -> EvaluationWindows:
         is_scored=none,
         is_end_scored=none,
     )
-
-
-def _bounded(errors: Array) -> Array:
-    finite = np.where(np.isfinite(errors), errors, NON_FINITE_ERROR)
-    return np.clip(finite, -NON_FINITE_ERROR, NON_FINITE_ERROR)

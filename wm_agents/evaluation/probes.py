@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
+from wm_agents.training.config_checks import checked_seed
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +106,7 @@ def linear_probe(
         raise ConfigError(
             f"all labels are {targets[0]!r}; a probe needs at least two different ones"
         )
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     # By episode: steps of one episode know each other.
     split = _split_episodes(episodes, np.arange(len(inputs)), test_fraction, generator)
     # The penalty is chosen within the training episodes, without looking at the test.

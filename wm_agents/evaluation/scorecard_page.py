@@ -374,9 +374,7 @@ def _reward_section(report: OpenLoopReport) -> str:
         )
         for name in names
     ]
-    top = 1.2 * max(
-        rewards.rmse["mean"].max(), min(rewards.rmse["model"].max(), 2 * rewards.std), 1e-9
-    )
+    top = 1.2 * max(rewards.rmse["mean"].max(), min(rewards.rmse["model"].max(), 2 * rewards.std))
     chart = line_chart(
         series,
         x_label="steps imagined ahead",

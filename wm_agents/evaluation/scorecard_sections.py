@@ -164,7 +164,7 @@ def _worst_window(window: dict[str, Any]) -> str:
     predicted = np.array([np.nan if value is None else value for value in window["predicted"]])
     steps = np.arange(len(recorded))
     is_known = np.isfinite(predicted)
-    spread = max(float(np.ptp(recorded)), 1e-6)
+    spread = float(np.ptp(recorded)) or float(np.abs(recorded).max()) or 1.0
     # A prediction that explodes must not flatten what was recorded.
     bounded = np.clip(predicted, recorded.min() - 2 * spread, recorded.max() + 2 * spread)
     chart = line_chart(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_envs.data.moved import renamed
 
 Statistic = Callable[..., Any]
@@ -236,7 +236,7 @@ def _resampled(
 ) -> NDArray[np.float64]:
     """The statistic [N, ...] of N resamples of scores [tasks, runs, ...]."""
     num_tasks, num_runs = scores.shape[:2]
-    generator, tasks = np.random.default_rng(seed), np.arange(num_tasks)[:, None]
+    generator, tasks = np.random.default_rng(checked_seed(seed)), np.arange(num_tasks)[:, None]
     # At least one resample a piece, however large the scores are.
     piece = max(1, _MAX_RESAMPLED_NUMBERS // scores.size)
     draws = []
@@ -281,7 +281,7 @@ def probability_of_improvement(
     check_resampling(confidence, num_resamples)
     # A tie is half a win.
     wins = (np.sign(first[:, :, None] - second[:, None, :]) + 1) / 2
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     shares_x = _resampling_shares(generator, num_resamples, first.shape)
     shares_y = _resampling_shares(generator, num_resamples, second.shape)
     # Shares of resamples on both sides of the table of wins: no draw looks at the scores again.
@@ -407,7 +407,7 @@ def _all_arms(total: int, size: int) -> NDArray[np.intp]:
 
 def _random_arms(total: int, size: int, num_samples: int, seed: int) -> NDArray[np.intp]:
     """Random choices [num_samples, size] of the runs of the first arm."""
-    keys = np.random.default_rng(seed).random((num_samples, total))
+    keys = np.random.default_rng(checked_seed(seed)).random((num_samples, total))
     # The indices of the smallest keys are a uniform choice.
     return np.argpartition(keys, size - 1, axis=1)[:, :size]
 

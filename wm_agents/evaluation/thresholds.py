@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.statistics import Interval, check_resampling
+from wm_agents.training.config_checks import checked_seed
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _resampled_ratios(
     a: CensoredTimes, b: CensoredTimes, num_resamples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The smallest and the largest ratio [N] that each resample of both arms allows."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     times_a, is_censored_a = _kaplan_meier_medians(
         a, _resampling_counts(generator, num_resamples, len(a.times))
     )

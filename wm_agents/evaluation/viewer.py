@@ -36,7 +36,7 @@ from wm_agents.world_models.normalization import Standardizer
 from wm_agents.world_models.program import ProgramModel
 from wm_agents.world_models.program_text import Assignment, Branch
 from wm_envs.data.files import replacing
-from wm_envs.data.paths import user_path
+from wm_envs.data.paths import user_path, writable_file
 from wm_envs.data.trajectories import Trajectories
 
 MAX_BYTES = 2_000_000
@@ -91,11 +91,14 @@ def viewer(
         ConfigError: A model that no page can run, or one too large for a file under 2 MB.
         TrajectoryError: Names that do not exist, nothing that varies.
         SpaceError: Frames that are no pictures.
+        OptionError: A file that cannot be written.
         NotFittedError: The model was never fitted.
     """
     check_fitted(model)
     require_integers(1, horizon=horizon, max_episodes=max_episodes, max_steps=max_steps)
     needed = required_episodes(alpha)
+    target = user_path(path)
+    target = writable_file(target if target.suffix else target.with_name(target.name + ".html"))
     described = describe_model(model)
     check_fit_spaces(trajectories, model.raw_observation_space, model.raw_action_space)
     names = names_of_features(feature_names, env, trajectories.observations.shape[1])
@@ -133,7 +136,7 @@ def viewer(
             frames[:max_episodes], np.minimum(trajectories.lengths, max_steps).tolist()
         ),
         "half_widths": None if bands is None else _rounded(bands.half_widths),
-        "action": _action(model.action_space),
+        "action": _action(model.action_space, trajectories.actions),
     }
     page = _page(title or type(model).__name__, note, content, described)
     size = len(page.encode())
@@ -144,8 +147,6 @@ def viewer(
             "members, or show fewer episodes and steps"
             # Written at once, or a browser would show half of a page.
         )
-    target = user_path(path)
-    target = target if target.suffix else target.with_name(target.name + ".html")
     with replacing(target) as file:
         file.write(page)
     return target
@@ -341,14 +342,17 @@ def _rounded(values: Any) -> Any:
     return float(f"{float(values):.7g}") if np.isfinite(values) else None
 
 
-def _action(space: Any) -> dict[str, Any]:
-    """What an action can be changed to."""
+def _action(space: Any, recorded: NDArray[Any]) -> dict[str, Any]:
+    """What an action can be changed to, where these were recorded."""
     if isinstance(space, spaces.Discrete):
         if space.n > _MAX_CHOICES:
             raise ConfigError(f"{space.n} actions are too many to choose from in a page")
         return {"choices": [int(space.start) + index for index in range(int(space.n))]}
-    # Without bounds a slider has to end somewhere.
-    low, high = np.maximum(space.low, -10.0), np.minimum(space.high, 10.0)
+    lowest, highest = recorded.min(0).astype(np.float64), recorded.max(0).astype(np.float64)
+    width = highest - lowest
+    # Without bounds a slider has to end somewhere: in the unit of what was recorded.
+    reach = 5 * np.where(width > 0, width, np.maximum(np.abs(highest), 1.0))
+    low, high = np.maximum(space.low, lowest - reach), np.minimum(space.high, highest + reach)
     return {"choices": None, "low": _rounded(low), "high": _rounded(high)}
 
 

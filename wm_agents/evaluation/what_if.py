@@ -19,8 +19,9 @@ from torch import Tensor
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.evaluation.charts import counted, percent
 from wm_agents.evaluation.error_tables import NON_FINITE_ERROR
+from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.protocols import Rollout, WorldModel
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
 
 Array = NDArray[np.float64]
@@ -119,6 +120,7 @@ def what_if(
         ConfigError: A Box of actions without bounds; names that do not fit.
         NotFittedError: The model was never fitted.
     """
+    seed = checked_seed(seed)
     check_fitted(model)
     rows = torch.as_tensor(np.asarray(observations, np.float32))
     acts = torch.as_tensor(np.asarray(actions))
@@ -142,8 +144,8 @@ def what_if(
     goes_on = _goes_on(true[0].terminations) & _goes_on(true[1].terminations)  # [B, H]
     ahead = [rollout.observations[:, 1:].double().cpu().numpy() for rollout in (*true, *own)]
     # Units of the true futures themselves.
-    spread = np.concatenate([rows.numpy()[:, None], ahead[0]], 1).reshape(-1, rows.shape[1]).std(0)
-    scale = np.where(spread > 0, spread, 1.0)
+    seen = np.concatenate([rows.numpy()[:, None], ahead[0]], 1).reshape(-1, rows.shape[1])
+    scale, _ = feature_scale(seen, seen)
     effect = (ahead[1] - ahead[0]) / scale
     plain = _bounded((ahead[2] - ahead[0]) / scale)
     # The error of the difference, in which an error that both futures share cancels.
@@ -169,7 +171,7 @@ def other_actions(space: gym.Space[Any], actions: Tensor, seed: int) -> Tensor:
         SpaceError: There is but one.
         ConfigError: A Box without bounds.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     if isinstance(space, spaces.Discrete):
         if space.n < 2:
             raise SpaceError(f"{space} has no other action")
@@ -229,7 +231,7 @@ def counterfactual_starts(
             f"only {len(found)} of {num_starts} starts have {horizon} steps ahead of them: give a "
             "shorter horizon or fewer starts"
         )
-    order = np.random.default_rng(seed).permutation(len(found))[:num_starts]
+    order = np.random.default_rng(checked_seed(seed)).permutation(len(found))[:num_starts]
     chosen = [found[place] for place in order]
     return (
         np.stack([seen[step][row] for step, row in chosen]),

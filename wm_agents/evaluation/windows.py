@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wm_agents.protocols import ModelState, Rollout, WorldModel
+from wm_agents.training.config_checks import checked_seed
 from wm_agents.world_models.normalization import ROUNDING
 from wm_envs.data.trajectories import Trajectories, TrajectoryBatch
 
@@ -66,7 +67,7 @@ def sample_windows(
     remaining = trajectories.lengths[episode] - position
     last_steps = trajectories.step_starts + trajectories.lengths - 1
     is_ended_by_itself = trajectories.terminations[last_steps][episode]
-    order = np.random.default_rng(seed).permutation(trajectories.num_steps)
+    order = np.random.default_rng(checked_seed(seed)).permutation(trajectories.num_steps)
     # Step h of a window exists where so many steps were recorded.
     has_room = remaining[order, None] >= np.arange(1, horizon + 1)
     is_scored = _first(has_room, num_windows)
@@ -86,7 +87,7 @@ def episode_windows(
     Windows that reach the end of their episode are cut there. No episode is left out, so that the
     episodes are as exchangeable as they were recorded.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     starts = np.concatenate(
         [
             first + generator.permutation(length)[:starts_per_episode]

@@ -25,7 +25,7 @@ from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.collector import ActionRepeatAgent, Collector
 from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.checkpoints import Checkpoint
-from wm_agents.training.config_checks import require_at_least, require_integers
+from wm_agents.training.config_checks import checked_seed, require_at_least, require_integers
 from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import check_shapes, config_from_json, own_id
@@ -108,6 +108,7 @@ class ImaginedSAC(Savable):
         *,
         seed: int = 0,
     ) -> None:
+        seed = checked_seed(seed)
         self.config = config
         self.sac: SAC | None = None
         self._env_id = env if isinstance(env, str) else None

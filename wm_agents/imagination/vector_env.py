@@ -209,7 +209,13 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         if isinstance(observations, dict | tuple):
             observations = self._observation_codec.encode(observations)
         device = getattr(self.model, "device", None)
-        rows = torch.as_tensor(observations, dtype=torch.float32, device=device)
+        try:
+            rows = torch.as_tensor(observations, dtype=torch.float32, device=device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"start_observations are Trajectories or an array of numbers [K, ...], got "
+                f"{type(observations).__name__}: {error}"
+            ) from error
         return rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
 
     def reset(

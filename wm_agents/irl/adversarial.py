@@ -40,7 +40,7 @@ from wm_agents.sb3.policy import (
     training_state,
 )
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import renamed_settings, require_integers
+from wm_agents.training.config_checks import checked_seed, renamed_settings, require_integers
 from wm_agents.training.finite import gradient_step, require_finite
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.progress import say_nothing_left
@@ -162,6 +162,7 @@ class AdversarialIRL(Fitted, Savable):
 
     def _build(self, envs: VecEnv, config: AdversarialConfig | None, seed: int) -> None:
         """Reward, potential and learner, before anything is known of demonstrations."""
+        seed = checked_seed(seed)
         _check_spaces(envs)
         self.config = AdversarialConfig() if config is None else config
         self.seed = seed

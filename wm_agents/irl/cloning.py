@@ -20,7 +20,7 @@ from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, conte
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import encoded_rows
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.onnx_export import export_policy
@@ -98,7 +98,7 @@ class BehavioralCloning(Fitted, Savable):
         self.observation_space = observation_space
         self.action_space = action_space
         self.config = CloningConfig() if config is None else config
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self._observations = ObservationCodec(observation_space)
         self._actions = ActionCodec(action_space)
         self._build()

@@ -18,6 +18,7 @@ from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL
 from wm_agents.irl.mdp import Floats, TabularMDP
 from wm_agents.irl.uncertainty import RewardFit
+from wm_agents.training.config_checks import checked_seed
 
 _NUM_NEIGHBORS = 5
 _STABLE = 0.7  # adjusted Rand index from which on two halves agree on clusters
@@ -107,7 +108,7 @@ def compare(
     def profiles_of(weights: Floats) -> Floats:
         return behavior_profiles(weights, situations, action_values)
 
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     profiles = profiles_of(np.stack([fit.weights for fit in fits.values()]))
     distances = distance_matrix(profiles)
     # The same number of draws for everybody, drawn in the order of the names.
@@ -326,7 +327,7 @@ def cross_validate(
             f"{num_folds} folds of {given.num_episodes} episodes: give 2 to as many as episodes"
         )
     # Whole episodes: steps of one would be on both sides.
-    order = np.random.default_rng(seed).permutation(given.num_episodes)
+    order = np.random.default_rng(checked_seed(seed)).permutation(given.num_episodes)
     sums = np.zeros((given.num_episodes, 3))
     weights = []
     for part in np.array_split(order, num_folds):

@@ -27,7 +27,7 @@ from wm_agents.irl.uncertainty import (
     laplace_limits,
 )
 from wm_agents.training.checkpoints import Checkpoint
-from wm_agents.training.config_checks import renamed_settings, require_integers
+from wm_agents.training.config_checks import checked_seed, renamed_settings, require_integers
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
@@ -77,6 +77,7 @@ class MaxEntConfig:
     def __post_init__(self) -> None:
         if not 0 < self.prior_std < np.inf:
             raise ConfigError(f"prior_std={self.prior_std}: give a positive number, such as 5")
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         require_integers(None, num_resamples=self.num_resamples, max_iterations=self.max_iterations)
         if not 0 < self.confidence < 1 or self.num_resamples < 0 or self.max_iterations < 1:
             raise ConfigError(

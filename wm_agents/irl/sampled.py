@@ -48,7 +48,7 @@ from wm_agents.irl.uncertainty import (
 )
 from wm_agents.protocols import WorldModel
 from wm_agents.training.checkpoints import Checkpoint
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.packing import pack_state, unpack_state
@@ -103,6 +103,7 @@ class SampledConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         require_integers(None, horizon=self.horizon, stride=self.stride)
         require_integers(None, num_samples=self.num_samples, hold=self.hold)
         counts = min(self.horizon, self.stride, self.num_samples, self.hold)

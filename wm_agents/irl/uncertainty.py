@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.irl.likelihood import Likelihood
 from wm_agents.irl.mdp import Floats, TabularMDP
+from wm_agents.training.config_checks import checked_seed
 from wm_agents.training.newton import minimize_convex
 from wm_agents.training.trainer import FitReport
 
@@ -245,7 +246,7 @@ def bootstrap_weights(
     Returns:
         Both [R, F], scaled.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(checked_seed(seed))
     num_episodes = likelihood.num_episodes
     probabilities = np.full(num_episodes, 1 / num_episodes)
     counts = generator.multinomial(num_episodes, probabilities, num_resamples)  # [R, K]

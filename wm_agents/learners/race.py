@@ -142,10 +142,23 @@ class Race:
 
     @property
     def running(self) -> list[int]:
-        """Numbers of the learners that can act; where none can, of those that may learn to."""
+        """Numbers of the learners that can act; where none can, of those that may learn to.
+
+        Raises:
+            ConfigError: There is none: a search that has found no rules, a table without recurrence.
+        """
         ready = [n for n, learner in enumerate(self.learners) if learner.can_act]
-        patient = [n for n, learner in enumerate(self.learners) if not learner.withdrawal]
-        return ready or patient or list(range(len(self.learners)))
+        found = ready or [n for n, one in enumerate(self.learners) if not one.withdrawal]
+        if not found:
+            reasons = "; ".join(
+                f"{learner.name}: {learner.decision() or 'cannot act here'}"
+                for learner in self.learners
+            )
+            raise ConfigError(
+                f"no way of acting can act here ({reasons}): let others take part, such as "
+                "ReplayValuesConfig()"
+            )
+        return found
 
     def score(self, number: int) -> float:
         """Mean return of a learner's newest episodes without exploration."""

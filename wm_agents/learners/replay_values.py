@@ -282,7 +282,7 @@ class ReplayValues(Learner):
     def _update(self) -> dict[str, float]:
         """One step down the errors of values and world model; then of the policy."""
         obs, actions, rewards, next_obs, terminated, returns, last_obs, discount = self._batch()
-        reward_scale = max(self.reward_size, 1e-8)
+        reward_scale = self.reward_size or 1.0
         scale = VALUE_SCALE * reward_scale
         self._set_learning_rate()
         obs, next_obs, last_obs = (self.units.normalize(rows) for rows in (obs, next_obs, last_obs))

@@ -69,6 +69,7 @@ class Search(Learner):
         self._planner: BreadthFirstSearch | None = None
         self._generator = torch.Generator().manual_seed(seed)
         self._goal: float | None = None
+        self._reward_size = 0.0
         self._open: list[Episode] = [[] for _ in range(num_rows)]
         self._done_episodes: list[Episode] = []
         self._num_kept = 0
@@ -203,7 +204,8 @@ class Search(Learner):
         assert self.model is not None
         _, predicted = self.model.step(ModelState(step.obs), step.actions)
         is_same = np.allclose(predicted.observations.numpy(), step.next_obs.numpy(), atol=1e-4)
-        is_same &= np.allclose(predicted.rewards.numpy(), step.rewards, atol=1e-4)
+        atol = 1e-4 * self._reward_size  # rewards have any unit
+        is_same &= np.allclose(predicted.rewards.numpy(), step.rewards, atol=atol)
         ends = predicted.terminations.numpy() > 0.5
         return bool(is_same and (ends == step.terminated).all())
 
@@ -241,6 +243,7 @@ class Search(Learner):
             return False
         model.fit(trajectories)
         self.model, self._goal, self._learned_from = model, goal, episodes
+        self._reward_size = float(np.abs(trajectories.rewards).max())
         self._planner = self._make_planner()
         return True
 

@@ -244,7 +244,7 @@ class Table(Learner):
             known[~np.isfinite(known).any(1) | is_random] = 0.0
             q = np.where(is_known[:, None], known, q)
         highest = q.max(1, keepdims=True)
-        is_best = q >= highest - 1e-9 * (1 + np.abs(highest))
+        is_best = q >= highest - 1e-9 * np.maximum(self._reward_size, np.abs(highest))
         scores = is_best * (1 + self.draws.random(q.shape))
         return torch.from_numpy(scores.argmax(1))
 
@@ -270,7 +270,7 @@ class Table(Learner):
             new = np.where(np.isfinite(q.max(1)), q.max(1), 0.0)
             change = float(np.abs(new - values).max(initial=0.0))
             values = new
-            if change <= 1e-6 * max(1e-12, float(np.abs(values).max(initial=0.0))):
+            if change <= 1e-6 * float(np.abs(values).max(initial=0.0)):
                 break
         return self._q(values, False)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.protocols import Agent
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_envs.data.spaces import ActionCodec, ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
@@ -33,6 +33,7 @@ class Collector:
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int) -> None:
+        seed = checked_seed(seed)
         self._observations = ObservationCodec(env.observation_space)
         self._actions = ActionCodec(env.action_space)
         self.num_steps = 0
@@ -190,7 +191,7 @@ class ActionRepeatAgent:
         require_integers(1, max_repeat=max_repeat)
         self._action_space = action_space
         self._max_repeat = max_repeat
-        self._generator = np.random.default_rng(seed)
+        self._generator = np.random.default_rng(checked_seed(seed))
 
     def predict(
         self,

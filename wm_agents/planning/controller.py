@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.observation_rows import encoded_rows, raw_spaces
+from wm_agents.observation_rows import encoded_rows, episode_starts, raw_spaces
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Planner, WorldModel
-from wm_agents.training.config_checks import require_between
+from wm_agents.training.config_checks import checked_seed, require_between
 from wm_envs.data.display import html_card
 from wm_envs.data.spaces import ActionCodec
 
@@ -67,7 +67,7 @@ class PlanningAgent:
         self._planner = planner
         self._env = env
         self._exploration = exploration
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(checked_seed(seed))
         self._observation_space, action_space = raw_spaces(model)
         self._actions = ActionCodec(action_space)
         # Steps since each row's episode began: the state that is handed out.
@@ -162,7 +162,7 @@ class PlanningAgent:
         is_other = np.asarray(state) != self._counts
         if episode_start is None:
             return is_other
-        return is_other | np.broadcast_to(np.asarray(episode_start, np.bool_), (num_rows,))
+        return is_other | episode_starts(episode_start, num_rows)
 
     @torch.no_grad()
     def _model_state(self, observations: Tensor, fresh: NDArray[np.bool_]) -> ModelState:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError, ConvergenceError
 from wm_agents.protocols import ModelState, WorldModel
-from wm_agents.training.config_checks import require_between, require_integers
+from wm_agents.training.config_checks import checked_outcomes, require_between, require_integers
 from wm_agents.training.newton import minimize_convex
 
 Floats = NDArray[np.float64]
@@ -136,7 +136,7 @@ class RiskCalibrator:
                 apart, so that no weights are the most probable ones.
         """
         values = np.asarray(features, np.float64)
-        happened = np.asarray(outcomes, np.bool_)
+        happened = checked_outcomes(outcomes)
         if values.ndim != 2 or happened.shape != (len(values),):
             raise ConfigError(
                 f"expected features [N, F] and outcomes [N], got {values.shape} and "
@@ -162,8 +162,18 @@ class RiskCalibrator:
         return cls(mean, std, weights[:-1], float(weights[-1]))
 
     def probability(self, features: ArrayLike) -> Floats:
-        """The calibrated probability [N] for features [N, F]."""
-        standardized = (np.asarray(features, np.float64) - self.mean) / self.std
+        """The calibrated probability [N] for features [N, F].
+
+        Raises:
+            ConfigError: Features of another number, or that are not finite.
+        """
+        values = np.asarray(features, np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.mean) or not np.isfinite(values).all():
+            raise ConfigError(
+                f"expected finite features [N, {len(self.mean)}], as those of the fit, got shape "
+                f"{values.shape}"
+            )
+        standardized = (values - self.mean) / self.std
         return _sigmoid(standardized @ self.weights + self.bias)
 
     def to_json(self) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: i
     rows does not matter.
     """
     predicted = np.asarray(probabilities, np.float64).ravel()
-    happened = np.asarray(outcomes, np.float64).ravel()
+    happened = checked_outcomes(outcomes).astype(np.float64).ravel()
     if predicted.shape != happened.shape or not predicted.size:
         raise ConfigError(
             f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at "

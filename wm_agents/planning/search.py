@@ -30,6 +30,7 @@ from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
 from wm_agents.training.config_checks import require_at_least, require_integers, require_positive
 
+_RESOLUTION = 0.01
 # Sums of the same steps in another order differ by this.
 _ROUNDING = 1e-6  # totals that differ by a smaller share of their size are equal
 
@@ -43,7 +44,8 @@ class SearchConfig:
         max_depth: Longest plan, in steps.
         max_nodes: States that one search may reach, on average over the B environments.
         resolution: Observations that round to the same multiples of it are one state, in the
-            environment's units.
+            environment's units. None is 0.01, or a hundredth of the largest change that an action
+            makes where none makes one of 0.01.
         has_warm_start: Follow a plan that reached its goal without searching again, while what is
             observed is what was predicted.
         device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model
@@ -56,13 +58,14 @@ class SearchConfig:
     goal_value: float = 0.5
     max_depth: int = 64
     max_nodes: int = 10_000
-    resolution: float = 0.01
+    resolution: float | None = None
     has_warm_start: bool = True
     device: str = "auto"
 
     def __post_init__(self) -> None:
         require_integers(1, max_depth=self.max_depth, max_nodes=self.max_nodes)
-        require_positive(resolution=self.resolution)
+        if self.resolution is not None:
+            require_positive(resolution=self.resolution)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +124,13 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
     def _prepare(self, actions: spaces.Discrete) -> None:
         self._num_actions = int(actions.n)
         self._first_action = int(actions.start)
+        self._resolution = self.config.resolution or _RESOLUTION  # of plans that are followed
         self._followed: list[tuple[bytes, _FoundPath] | None] = []
 
     def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
         """Shorter plans are padded with their last action."""
         # A plan that was followed to here and came true needs no new search.
-        keys = observation_keys(state.observations, self.config.resolution)
+        keys = observation_keys(state.observations, self._resolution)
         paths = self._continued(keys)
         searched = [row for row, path in enumerate(paths) if path is None]
         num_model_steps = 0
@@ -135,6 +139,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             tree = self._tree(roots)
             goals = self._search(tree)
             num_model_steps = tree.num_model_steps
+            self._resolution = tree.resolution or self._resolution
             without_goal = [index for index in range(len(searched)) if index not in goals]
             # Without a goal within reach: to the best place that was found.
             wanderings = self._wander(tree, without_goal, generator)
@@ -261,7 +266,7 @@ class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
         before = state.select(torch.tensor(rows, device=self._device))
         after, _ = self._model.step(before, first + self._first_action)
         for row, key in zip(
-            rows, observation_keys(after.observations, self.config.resolution), strict=True
+            rows, observation_keys(after.observations, self._resolution), strict=True
         ):
             rest = _FoundPath(paths[row].actions[1:], paths[row].step_values[1:], is_goal=True)
             self._followed[row] = (key, rest)
@@ -380,6 +385,12 @@ def observation_keys(observations: Tensor, resolution: float) -> list[bytes]:
     return keys
 
 
+def _resolution_for(before: Tensor, after: Tensor) -> float:
+    """The resolution that tells observations [B, O] before steps from those after, in any unit."""
+    change = float((after - before).abs().max())
+    return _RESOLUTION * change if 0 < change < _RESOLUTION else _RESOLUTION
+
+
 @dataclass(frozen=True)
 class _Expansion:
     """Edges out of K nodes, n per node: node k's action a is edge k * n + a.
@@ -405,7 +416,7 @@ class _SearchTree:
             out.
         roots: Where the searches begin.
         num_actions: Discrete actions n.
-        resolution: See `observation_keys`.
+        resolution: See `observation_keys`; None takes it from what the first actions change.
         first_action: What the model calls the first of them.
     """
 
@@ -415,7 +426,7 @@ class _SearchTree:
         objective: Objective,
         roots: ModelState,
         num_actions: int,
-        resolution: float,
+        resolution: float | None,
         *,
         first_action: int = 0,
     ) -> None:
@@ -423,7 +434,7 @@ class _SearchTree:
         self._objective = of_single_steps(objective)
         self._num_actions = num_actions
         self._first_action = first_action
-        self._resolution = resolution
+        self.resolution = resolution
         num_rows = len(roots.observations)
         self.num_searches = num_rows
         self._chunks = [roots]
@@ -434,8 +445,7 @@ class _SearchTree:
         self.depths = [0] * num_rows
         self.totals = [0.0] * num_rows
         self._is_maximum = getattr(objective, "is_maximum", False)
-        # A root is a state that goes on.
-        self._known = [{(key, False)} for key in observation_keys(roots.observations, resolution)]
+        self._known: list[set[tuple[bytes, bool]]] = []
         self.num_model_steps = 0
 
     def expand(self, nodes: Sequence[int]) -> _Expansion:
@@ -450,7 +460,13 @@ class _SearchTree:
         values = self._objective(step, actions[:, None])
         # Exact models give 0 or 1; learned ones are taken by the more likely answer.
         is_end = prediction.terminations >= 0.5
-        keys = observation_keys(after.observations, self._resolution)
+        if self.resolution is None:
+            self.resolution = _resolution_for(before.observations, after.observations)
+        if not self._known:
+            roots = observation_keys(self._chunks[0].observations, self.resolution)
+            # A root is a state that goes on.
+            self._known = [{(key, False)} for key in roots]
+        keys = observation_keys(after.observations, self.resolution)
         ends = is_end.tolist()
         # An ended state is not the state of the same observation in which the episode continues.
         identities = [(key, ended) for key, ended in zip(keys, ends, strict=True)]

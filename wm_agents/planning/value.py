@@ -27,7 +27,12 @@ from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.planner import action_bounds, planned_actions
 from wm_agents.protocols import WorldModel
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import renamed_settings, require_between, require_integers
+from wm_agents.training.config_checks import (
+    checked_seed,
+    renamed_settings,
+    require_between,
+    require_integers,
+)
 from wm_agents.training.finite import descend
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import check_shapes, config_from_json
@@ -170,6 +175,11 @@ class ValueNetwork(nn.Module, Savable):
     def forward(self, observations: Tensor) -> Tensor:
         """Values [B] within the bounds that the rewards allow; arrays are taken as tensors are."""
         observations = float_tensor(observations, "observations [B, O]")
+        if observations.ndim < 2 or observations.shape[-1] != len(self.mean):
+            raise SpaceError(
+                f"expected observations [B, {len(self.mean)}], got shape "
+                f"{tuple(observations.shape)}"
+            )
         values = self.scaled(observations) * self.return_std + self.return_mean
         is_known = ((observations >= self.known_low) & (observations <= self.known_high)).all(-1)
         return torch.where(is_known, values.clamp(self.bounds[0], self.bounds[1]), self.bounds[0])
@@ -310,7 +320,7 @@ class ValueIteration(Savable):
         self._model = model
         self._config = config
         self._reward_function = reward_function
-        self._seed = seed
+        self._seed = checked_seed(seed)
 
     def fit(
         self,

@@ -40,7 +40,7 @@ from wm_agents.training.checkpoints import (
     CheckpointManager,
     refusing_misfits,
 )
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import say_nothing_left
@@ -100,6 +100,7 @@ class PPO(ActorCritic, Savable):
                 "weight is 0 by default"
             )
         config = config or PPOConfig()
+        seed = checked_seed(seed)
         maker = None if isinstance(env, tuple) else _vector_maker(env, config, env_kwargs or {})
         made = None if maker is None else maker()
         known = PolicySpaces(*env) if made is None else _spaces_of(made)

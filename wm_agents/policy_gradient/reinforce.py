@@ -122,6 +122,7 @@ class Reinforce(StackedReinforce, Savable):
     ) -> None:
         config = config or ReinforceConfig()
         self.seeds = spawn_seeds(seed, config.num_seeds)
+        seed = int(seed)  # NumPy's integers are checked by now, and no JSON
         self._env_id = env if isinstance(env, str) else None
         self._options = {
             "env_kwargs": absolute_options(env_kwargs or {}),

@@ -5,6 +5,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from wm_agents.errors import ConfigError
 from wm_envs.data.options import as_integer
 
@@ -24,6 +27,24 @@ def require_integers(least: int | None, **values: Any) -> None:
             raise ConfigError(f"{name} is an integer, got {value!r}")
         if least is not None and number < least:
             raise ConfigError(f"{name} is at least {least}, got {value}")
+
+
+def checked_seed(seed: Any, name: str = "seed") -> int:
+    """The seed as a Python integer, which every generator takes; raises ConfigError."""
+    number = as_integer(seed)
+    if number is None or not 0 <= number < 2**63:
+        raise ConfigError(f"{name} is an integer from 0 to 2**63 - 1, got {seed!r}")
+    return number
+
+
+def checked_outcomes(outcomes: ArrayLike) -> NDArray[np.bool_]:
+    """What happened as truth values; raises ConfigError, since NaN and 2 would pass for True."""
+    values = np.asarray(outcomes)
+    is_outcome = np.isin(values, (0, 1))
+    if not is_outcome.all():
+        wrong = values[~is_outcome].ravel()[0]
+        raise ConfigError(f"outcomes are True or False, 1 or 0, got {wrong!r}: leave it out")
+    return values.astype(np.bool_)
 
 
 def require_at_least(least: float, **values: float) -> None:

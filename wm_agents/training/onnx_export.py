@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, MissingExtraError
 from wm_envs.data.files import replacing
-from wm_envs.data.paths import user_path
+from wm_envs.data.paths import user_path, writable_file
 from wm_envs.data.spaces import ActionCodec, space_to_json
 
 SUFFIX = ".onnx"
@@ -75,6 +75,8 @@ def write_onnx(
     """
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise MissingExtraError("exporting takes onnx: pip install 'wm-suite[onnx]'")
+    target = user_path(path)
+    target = writable_file(target if target.suffix else target.with_name(target.name + SUFFIX))
     batch = torch.export.Dim("batch")
     with _quiet():
         try:
@@ -95,8 +97,6 @@ def write_onnx(
         _check(network, file, examples, inputs)
     entry = file.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(metadata, allow_nan=False)
-    target = user_path(path)
-    target = target if target.suffix else target.with_name(target.name + SUFFIX)
     with replacing(target, "wb") as stream:
         stream.write(file.SerializeToString())
     return target

@@ -30,12 +30,12 @@ def spawn_seeds(seed: int, num: int) -> list[int]:
     Raises:
         ConfigError: on a negative or non-integer seed or num.
     """
-    for name, value in (("seed", seed), ("num", num)):
-        number = as_integer(value)
+    first, size = as_integer(seed), as_integer(num)
+    for name, value, number in (("seed", seed, first), ("num", num, size)):
         if number is None or number < 0:
             raise ConfigError(f"{name}={value!r}; give an integer of at least 0")
     # A dict keeps the order of its keys and refuses repeats: two children may fold onto one seed.
-    source, seeds = np.random.SeedSequence(seed), dict[int, None]()
+    source, seeds = np.random.SeedSequence(first), dict[int, None]()
     while len(seeds) < num:
         seeds[int(source.spawn(1)[0].generate_state(1, np.uint64)[0]) % _NUM_SEEDS] = None
     return list(seeds)

@@ -20,7 +20,7 @@ from torch import Tensor
 from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
@@ -330,7 +330,7 @@ class EnsembleModel(NeuralModel):
     ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [B, H, O] of imagined futures."""
         state = start if isinstance(start, ModelState) else self.start(start)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checked_seed(seed))
         # The plain start: each particle draws a member of its own.
         rows = ModelState(state.observations).repeat(num_particles)
         rollout = self.rollout(rows, actions.repeat_interleave(num_particles, 0), generator)
@@ -351,9 +351,9 @@ class EnsembleModel(NeuralModel):
 
     def _interval(self, mean: Tensor, std: Tensor, coverage: float) -> Intervals:
         levels = torch.tensor(_COVERAGES, device=self.device)
-        if not 0 <= coverage <= _COVERAGES[-1]:
-            raise ValueError(
-                f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage}"
+        if isinstance(coverage, str) or not 0 <= coverage <= _COVERAGES[-1]:
+            raise ConfigError(
+                f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage!r}"
             )
         # Between the two neighboring levels linearly.
         upper = min(int(torch.searchsorted(levels, coverage)), len(levels) - 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, NonFiniteError
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.finite import first_non_finite, gradient_step
 from wm_agents.training.trainer import Checkpoints, FitReport, Trainer, as_manager
 from wm_agents.world_models.losses import weighted_sum
@@ -95,6 +95,7 @@ class FitConfig:
             "num_validation_windows",
         )
         require_integers(1, **{name: getattr(self, name) for name in counts})
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is a positive number, got {getattr(self, name)}")

@@ -19,6 +19,7 @@ from wm_agents.errors import CheckpointError
 from wm_agents.networks import Affine
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import Checkpoint, save_checkpoint
+from wm_agents.training.config_checks import checked_seed
 from wm_agents.training.fitted import FittedModule
 from wm_agents.training.saving import Savable, saved_path
 from wm_agents.training.stored_shapes import (
@@ -136,7 +137,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
         super().__init__()
         self._set_spaces(observation_space, action_space)
         self.config = self.config_class() if config is None else config
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.encode_actions = ActionEncoder(self.action_space)
         self.register_buffer("low", torch.full((self.num_features,), -torch.inf))
         self.register_buffer("high", torch.full((self.num_features,), torch.inf))

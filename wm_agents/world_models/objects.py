@@ -24,7 +24,7 @@ from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.networks import uninitialised
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import FittedModule
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import check_counts, check_shapes, spaces_from
@@ -203,7 +203,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         # Actions of the space may begin at another number than the view's 0.
         self.view = view
         self.config = config or ObjectConfig()
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self.readers: list[PartReader] = []
         self.networks = nn.ModuleList()
         self.reward_weights = np.zeros(0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.observation_rows import action_tensor, float_tensor
+from wm_agents.observation_rows import action_tensor, check_actions, float_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 from wm_agents.training.onnx_export import no_exporter
 from wm_envs.data.trajectories import Trajectories
@@ -49,6 +49,7 @@ class Unrolled:
             raise SpaceError(
                 f"expected actions [B, ...] for {num_rows} rows, got shape {tuple(acts.shape)}"
             )
+        check_actions(acts, self.action_space, 1)
         return self.step(state, acts, generator)[1]
 
     def export_onnx(self, path: str | os.PathLike[str]) -> Path:  # noqa: ARG002
@@ -91,6 +92,7 @@ def unroll(
             f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got "
             f"{tuple(actions.shape)}"
         )
+    check_actions(actions, model.action_space, 2)
     # The first observation is the given one, so that H steps give H + 1 observations.
     observations, steps = [state.observations], []
     for step in range(actions.shape[1]):

@@ -26,8 +26,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         OptionError: It is no path, or the home folder that it names is not known.
     """
     try:
+        text = os.fspath(path)
+        if not text or "\0" in text:
+            raise ValueError("empty" if not text else "a null character")
         return Path(path).expanduser()
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise OptionError(
             f"{path!r} is no path that can be used ({error}): give one without ~"
         ) from error

@@ -128,7 +128,7 @@ def record_split(
     num_train = max(2, round(steps / probe.lengths.mean()))
     num_episodes = num_train + max(2, num_train // 4)
     recorded = record(env_id, episodes=num_episodes, seed=seed, progress=progress)
-    order = np.random.default_rng(seed).permutation(num_episodes)
+    order = np.random.default_rng(check_seed(seed)).permutation(num_episodes)
     return recorded.select(order[:num_train]), recorded.select(order[num_train:])
 
 

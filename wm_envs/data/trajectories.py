@@ -28,7 +28,7 @@ from wm_envs.data.checks import (
 from wm_envs.data.display import data_frame, html_card
 from wm_envs.data.errors import TrajectoryError
 from wm_envs.data.files import replacing
-from wm_envs.data.options import as_integer
+from wm_envs.data.options import as_integer, check_seed
 from wm_envs.data.paths import user_path
 from wm_envs.data.spaces import ActionCodec, ObservationCodec, space_from_json, space_to_json
 
@@ -371,7 +371,7 @@ class Trajectories:
         """
         if any(not 0 < fraction <= 1 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
             raise TrajectoryError(f"fractions are positive and sum to 1, got {list(fractions)}")
-        order = np.random.default_rng(seed).permutation(self.num_episodes)
+        order = np.random.default_rng(check_seed(seed)).permutation(self.num_episodes)
         cuts = np.rint(np.cumsum(fractions)[:-1] * self.num_episodes).astype(int)
         parts = np.split(order, cuts)
         for fraction, part in zip(fractions, parts, strict=True):

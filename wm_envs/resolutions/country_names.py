@@ -264,7 +264,7 @@ FM FS Micronesia
 FR French Republic
 GA Gabonese Republic
 GB UK|Great Britain|Britain|United Kingdom of Great Britain|United Kingdom (Great Britain)
-GB UK of Great Britain and Northern Ireland|UK of GB and NI
+GB UK of Great Britain and Northern Ireland|UK of Great Britain and N. Ireland|UK of GB and NI
 GM Republic of the Gambia|Islamic Republic of the Gambia
 GN People's Revolutionary Republic of Guinea|Guinea Conakry
 GR Hellenic Republic|Hellas
@@ -312,7 +312,7 @@ NG Federal Republic of Nigeria
 NL Holland|Nederland|The Netherlands
 NP Federal Democratic Republic of Nepal
 NZ N Zealand
-PG PNG|Independent State of Papua New Guinea
+PG PNG|Papua N. Guinea|Independent State of Papua New Guinea
 PH Philippine Republic|Phillipines|Philipines
 PK Islamic Republic of Pakistan
 PL Polish People's Republic|People's Republic of Poland

@@ -9,6 +9,7 @@ and is never filled in.
 
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -200,7 +201,14 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Re
     if not trajectories:
         raise TrajectoryError(f"{path}: there are no trajectories in this file: give one with some")
     # Texts adopted without a vote have no countries at all.
-    names.finish(may_be_empty=True, may_be_partial=True)  # their votes stay in the tally
+    names.finish(may_be_empty=True)
+    num_unknown = counted["unknown countries"]  # those of votes are judged above
+    if losses is None and num_unknown > 0:
+        warnings.warn(
+            f"{path}: {num_unknown} names of sponsors are of no known country and left out; give "
+            "losses=Losses() to count them yourself",
+            stacklevel=2,
+        )
     return _unique(trajectories, path, losses)
 
 

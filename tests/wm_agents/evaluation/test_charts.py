@@ -39,6 +39,29 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
     assert not any(np.signbit(value) and value == 0 for value in found)
 
 
+@pytest.mark.parametrize("unit", [1e-300, 3e-13, 1e-12, 1e7, 1e300])
+def test_ticks_of_any_unit_are_apart(unit: float) -> None:
+    found = round_ticks(-0.5 * unit, 0.7 * unit)
+    assert 3 <= len(set(found)) == len(found) <= 7
+    assert found[0] >= -0.5001 * unit
+    assert 0.0 in found
+
+
+def test_curves_of_a_small_unit_fill_the_picture() -> None:
+    for unit in (1.0, 1e-12):
+        line = Series("", np.arange(3), np.array([-1.0, -0.5, 1.0]) * unit)
+        chart = line_chart([line], x_label="", y_label="", description="")
+        heights = [
+            float(pair.split(",")[1])
+            for path in ElementTree.fromstring(chart).iter("polyline")
+            for pair in path.attrib["points"].split()
+        ] or [
+            float(word)
+            for word in chart.split('d="M')[1].split('"')[0].replace("L", " ").split()[1::2]
+        ]
+        assert max(heights) - min(heights) > 150
+
+
 def test_numbers_in_about_three_digits() -> None:
     numbers = (0, 0.00001, 0.00042, 0.0321, 1.234, 45.67, 1234.5, 1e6, -0.5)
     assert [short(value) for value in numbers] == [

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.analytic import RememberingModel, WalkModel, walk
-from wm_agents.errors import TrajectoryError
+from wm_agents.errors import ConfigError, TrajectoryError
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.windows import sample_windows, start_states
 from wm_agents.protocols import ModelState, Prediction
@@ -50,6 +50,12 @@ def test_a_drift_adds_up_by_hand() -> None:
     assert report.error(4) == pytest.approx(0.4 / std[0] / np.sqrt(2), rel=1e-3)
     assert report.summary()["error_h4"] == report.error(4)
     np.testing.assert_allclose(report.rewards.rmse["model"], [0.1, 0.4], rtol=1e-3)
+
+
+def test_a_constant_reward_has_no_spread_though_it_is_rounded() -> None:
+    parts = [replace(part, rewards=np.full(part.num_steps, 0.1)) for part in (TRAIN, TEST)]
+    assert parts[0].rewards.std() != 0  # of what the sum rounds to
+    assert open_loop_error(WalkModel(), parts[1], (1,), train=parts[0]).rewards.std == 0
 
 
 class PaddedModel(WalkModel):
@@ -201,6 +207,19 @@ def test_bad_horizons_and_names_say_what_to_do() -> None:
         open_loop_error(WalkModel(), TEST, (0, 1))
     with pytest.raises(TrajectoryError, match="3 feature names for 2 features"):
         open_loop_error(WalkModel(), TEST, (1,), feature_names="abc")
+    with pytest.raises(TrajectoryError, match="names are different from each other"):
+        open_loop_error(WalkModel(), TEST, (1,), feature_names=("a", "a"))
+    assert open_loop_error(WalkModel(), TEST, 2).horizons == (2,)  # type: ignore[arg-type]
+    for wrong in (
+        {"num_windows": 0},
+        {"num_windows": 1.5},
+        {"num_samples": -1},
+        {"tolerance": -1},
+        {"tolerance": float("nan")},
+        {"seed": 1.5},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            open_loop_error(WalkModel(), TEST, (1,), **wrong)  # type: ignore[arg-type]
 
 
 def test_names_come_from_the_environment_or_are_numbered() -> None:

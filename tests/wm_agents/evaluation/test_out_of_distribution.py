@@ -1,5 +1,7 @@
 """Scores, thresholds and the guard, on a cart whose weight changes."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -164,3 +166,30 @@ def test_the_guard_hands_over_what_has_changed_and_nothing_else(detector: OODDet
     agent.predict(np.zeros((2, 2), np.float32), state, np.ones(2, bool))
     actions, _ = agent.predict(np.zeros((2, 2), np.float32), state, np.ones(2, bool))
     assert (actions == np.float32(0.8)).all()
+
+
+class Rescaled(Cart):
+    """The cart in another unit, seen from far away."""
+
+    def __init__(self, unit: float, offset: float) -> None:
+        self.unit, self.offset = unit, offset
+
+    def step(self, state, actions, generator=None):
+        plain = (state.observations.double() - self.offset) / self.unit
+        _, prediction = super().step(ModelState(plain), actions, generator)
+        after = (prediction.observations * self.unit + self.offset).float()
+        return ModelState(after), replace(prediction, observations=after)
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1e6, 0.0), (1e-6, 0.0), (1e-6, 1e-3), (1.0, 3e3)])
+def test_scores_are_the_same_in_any_unit(unit: float, offset: float) -> None:
+    def seen(part: Trajectories) -> Trajectories:
+        rows = (part.observations.astype(float) * unit + offset).astype(np.float32)
+        return replace(part, observations=rows)
+
+    parts = [recorded(6, 0), recorded(20, 1), recorded(2, 3, weight=3.0)]
+    plain = OODDetector(Cart(), *parts[:2]).scores(parts[2])
+    scaled = OODDetector(Rescaled(unit, offset), *map(seen, parts[:2])).scores(seen(parts[2]))
+    assert plain["surprise"].max() > 3
+    for name in ("density", "surprise"):
+        np.testing.assert_allclose(scaled[name], plain[name], rtol=0.1, atol=2e-3)

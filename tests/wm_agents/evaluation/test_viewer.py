@@ -17,6 +17,7 @@ from wm_agents.evaluation import viewer as module
 from wm_agents.evaluation.viewer import describe_model, viewer
 from wm_agents.world_models import DerivedFeature, FeatureLayout
 from wm_envs import record
+from wm_envs.errors import OptionError
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="JavaScript is run by node")
@@ -262,3 +263,40 @@ def test_what_no_page_can_run_or_hold_is_refused(
     with pytest.raises(ConfigError, match="horizon"):
         viewer(model, data, path, horizon=0)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "recorded"),
+    [(100, 200, (120, 180)), (1000, 1002, (1000, 1002)), (-1e-7, 1e-7, (-1e-7, 1e-7))],
+)
+def test_a_slider_ends_where_actions_do(
+    low: float, high: float, recorded: tuple[float, ...]
+) -> None:
+    space = gym.spaces.Box(low, high, (1,), np.float32)
+    found = module._action(space, np.float32(recorded)[:, None])
+    assert found["low"] == pytest.approx([low])
+    assert found["high"] == pytest.approx([high])
+
+
+@pytest.mark.parametrize("recorded", [(-3e5, 3e5), (4e-7, 5e-7), (70.0, 70.0), (0.0, 0.0)])
+def test_a_slider_without_bounds_reaches_beyond_what_was_recorded(
+    recorded: tuple[float, ...],
+) -> None:
+    for reach in (np.inf, 1e30):
+        space = gym.spaces.Box(-reach, reach, (1,), np.float32)
+        found = module._action(space, np.float32(recorded)[:, None])
+        width = max(recorded) - min(recorded) or max(abs(recorded[0]), 1.0)
+        assert found["low"] == pytest.approx([min(recorded) - 5 * width])
+        assert found["high"] == pytest.approx([max(recorded) + 5 * width])
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    pendulum: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = pendulum
+    monkeypatch.setattr(module, "certified_horizon", lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "folder", tmp_path / "file" / "page.html", ""):
+        with pytest.raises(OptionError):
+            viewer(model, data, path)

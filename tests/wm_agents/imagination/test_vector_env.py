@@ -382,6 +382,9 @@ def test_bad_requests_name_the_value() -> None:
             _dream(**options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"\[K, 2\]"):
         ImaginedVectorEnv(CounterModel(), np.zeros((4, 3)), 1, 1)
+    for nothing in (None, "abc", [["a", "b"]], [[1.0], [1.0, 2.0]], np.array([[None, None]])):
+        with pytest.raises(ConfigError, match="start_observations are Trajectories or an array"):
+            ImaginedVectorEnv(CounterModel(), nothing, 1, 1)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="row 1"):
         ImaginedVectorEnv(CounterModel(), np.array([[0, 0], [np.inf, 0]]), 1, 1)
     model = CounterModel()

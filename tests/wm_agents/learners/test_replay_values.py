@@ -1,5 +1,7 @@
 """Values from replay: what n steps led to, by hand, at ends, restarts and the ring's seam."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,21 @@ def test_a_ring_that_was_stored_half_full_goes_on_growing():
 def test_rewards_in_any_unit_give_the_same_sizes():
     learner = fed(11, {}, 64)
     assert learner.reward_size == pytest.approx(5.0)
+
+
+def test_what_is_learned_does_not_depend_on_the_unit_of_rewards():
+    learned = []
+    for unit in (1.0, 2.0**-60, 2.0**40):
+        learner = ReplayValues(SPACES, 1, 60, 1, replace(CONFIG, first_steps=10, batch_size=16))
+        for number in range(40):
+            rows = torch.tensor([[float(number % 7)], [float((number + 1) % 7)]])
+            reward = np.array([unit * (number % 3 == 1)], np.float32)
+            action, no = torch.tensor([number % 2]), np.array([False])
+            start = np.array([number == 0])
+            learner.observe(
+                VectorStep(rows[:1], action, reward, no, no, rows[1:], start), np.array([True])
+            )
+        assert learner.num_updates > 20
+        learned.append(torch.cat([weight.flatten() for weight in learner.networks.parameters()]))
+    assert torch.equal(learned[0], learned[1])
+    assert torch.equal(learned[0], learned[2])

@@ -50,6 +50,21 @@ def test_rules_that_a_step_contradicts_act_no_more():
     assert learner.withdrawal.startswith("no exact rules in ")
 
 
+def test_rewards_of_a_small_unit_contradict_rules_too():
+    learner = search()
+
+    class Small(Identity):
+        def step(self, action):
+            obs, reward, *rest = super().step(action)
+            return obs, reward * 1e-6, *rest
+
+    play(learner, Small, 64)
+    assert learner.can_act
+    right = step_of(2, 2, 1e-6)
+    assert learner._explains(right)
+    assert not learner._explains(replace(right, rewards=np.array([0.0], np.float32)))
+
+
 def test_a_wrong_observation_and_a_wrong_end_contradict_too():
     learner = search()
     play(learner, Identity, 64)

@@ -55,6 +55,19 @@ def test_values_of_a_chain_by_hand():
     assert actions.tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_the_best_action_is_taken_whatever_the_unit_of_rewards(unit):
+    learner = table(is_optimistic=False)
+    for state, action, reward in ((0, 0, 1.0), (0, 1, 2.0), (1, 0, 2.0), (1, 1, 1.0)):
+        tell(learner, state, action, reward * unit, 2, "terminated")
+    greedy = np.array([True])
+    for state, best in ((0, 1), (1, 0)):
+        row = torch.eye(3)[state][None]
+        taken = [int(learner.act(row, NO, greedy, greedy)) for _ in range(8)]
+        assert taken == [best] * 8
+    assert learner.predict(torch.eye(3)[:2], None, NO)[0].tolist() == [1, 0]
+
+
 def test_a_limit_is_no_end_of_values():
     learner = table()
     tell(learner, 1, 1, 1.0, 1)

@@ -5,6 +5,7 @@ from gymnasium import spaces
 from scipy.optimize import minimize
 
 from wm_agents.errors import ConfigError, ConvergenceError
+from wm_agents.evaluation.calibration import auroc, brier_score
 from wm_agents.planning.safety import (
     RiskCalibrator,
     Shield,
@@ -165,6 +166,10 @@ def test_the_shield_holds_until_the_risk_has_passed():
     assert shield.decide([0.3, 0.3]).tolist() == [False, True]
 
 
+def calibrated():
+    return RiskCalibrator(np.zeros(2), np.ones(2), np.ones(2), 0.0)
+
+
 @pytest.mark.parametrize(
     "mistake",
     [
@@ -179,6 +184,15 @@ def test_the_shield_holds_until_the_risk_has_passed():
         lambda: calibration_error([0.5, np.nan], [0, 1]),
         lambda: calibration_error([0.5, 1.5], [0, 1]),
         lambda: RiskCalibrator.fit(np.full((20, 1), np.nan), np.arange(20) < 10),
+        lambda: RiskCalibrator.fit(np.eye(20), np.arange(20) % 3),
+        lambda: RiskCalibrator.fit(np.eye(20), [*[0.0] * 9, *[1.0] * 10, np.nan]),
+        lambda: RiskCalibrator.fit(np.eye(20), ["no"] * 10 + ["yes"] * 10),
+        lambda: calibration_error([0.5, 0.5], [0, 2]),
+        lambda: brier_score([0.5, 0.5], [0, np.nan]),
+        lambda: auroc([0.5, 0.5], [0, -1]),
+        lambda: calibrated().probability([[np.nan, 0.0]]),
+        lambda: calibrated().probability([[0.0, 0.0, 0.0]]),
+        lambda: calibrated().probability([0.0, 0.0]),
         lambda: Shield(0.5).decide([0.1, np.nan]),
         lambda: imagined_margins(Drift(), torch.zeros(1, 1), lambda x: x, margin, horizon=0),
     ],

@@ -313,3 +313,32 @@ def test_an_objective_whose_steps_do_not_add_up_is_refused(make):
 def test_keys_of_large_observations_do_not_wrap_around():
     keys = observation_keys(torch.tensor([[1e9], [1e9 + 2**32 / 100], [3e9], [-3e9]]), 0.01)
     assert len(set(keys)) == 4
+
+
+class ScaledGrid(GridModel):
+    """The grid with its places in another unit."""
+
+    def __init__(self, unit: float) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def step(self, state, actions, generator=None):
+        places = (state.observations.double() / self.unit).round().float()
+        plain = ModelState(places, state.hidden)
+        after, prediction = super().step(plain, actions, generator)
+        rows = (after.observations.double() * self.unit).float()
+        return ModelState(rows, after.hidden), dataclasses.replace(prediction, observations=rows)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e-7, 1e-20, 1.0, 1e7])
+@pytest.mark.parametrize("make", SEARCHES)
+def test_states_are_told_apart_in_any_unit(make, unit):
+    model = ScaledGrid(unit)
+    planner = make(model)
+    state = model.start(torch.zeros(1, 2))
+    plan = planner.plan(state, seeded())
+    assert (plan.values.item(), plan.actions.shape) == (1.0, (1, 8))
+    after, _ = model.step(state, plan.actions[:, 0])
+    again = planner.plan(after, seeded())
+    assert again.num_model_steps <= 1  # the plan is followed, and not searched for again
+    assert again.actions.tolist() == plan.actions[:, 1:].tolist()

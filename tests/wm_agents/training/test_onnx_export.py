@@ -14,6 +14,7 @@ from wm_agents.errors import ConfigError, MissingExtraError, NotFittedError
 from wm_agents.training import onnx_export
 from wm_agents.world_models import DerivedFeature, FeatureLayout
 from wm_envs import record
+from wm_envs.errors import OptionError
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="parity takes ONNX Runtime")
 pytest.importorskip("onnxscript", reason="exporting takes onnxscript")
@@ -128,3 +129,15 @@ def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(onnx_export, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"wm-suite\[onnx\]"):
         model.export_onnx(tmp_path / "model")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("worked"))
+    model, _ = fitted("CartPole-v1", wma.DeterministicConfig(**SMALL))
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "folder", tmp_path / "file" / "model", "", None):
+        with pytest.raises(OptionError):
+            model.export_onnx(path)

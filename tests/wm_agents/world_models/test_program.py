@@ -1,6 +1,8 @@
 """Rule programs: what they mean, what a token model says in them, and what is outside the grammar."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +313,16 @@ def test_files_that_hold_no_program_are_refused(tmp_path: Path) -> None:
             ProgramModel.load(path)
     with pytest.raises(CheckpointError, match="nothing"):
         ProgramModel.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0])
+def test_rewards_of_any_unit_have_to_be_in_the_program(unit: float) -> None:
+    test = record("wm/LightsOut-v0", episodes=4, seed=5, progress=False)
+    model = TokenModel.for_env("wm/LightsOut-v0")
+    model.fit(record("wm/LightsOut-v0", episodes=80, seed=0, progress=False))
+    program = ProgramModel.for_env("wm/LightsOut-v0", model.to_program().text)
+    assert program.replay(test).is_exact
+    rewards = np.where(np.arange(test.num_steps) == 3, unit, 0.0)
+    silent = re.sub(r"reward = .*", "reward = 0", program.text)
+    replay = ProgramModel.for_env("wm/LightsOut-v0", silent).replay(replace(test, rewards=rewards))
+    assert 3 in replay.unexplained.tolist()

@@ -132,6 +132,12 @@ def test_names_of_circuits_stay_as_they_are():
     assert gym.make("wm/Driving-v0", track="oval").spec.kwargs["track"] == "oval"
 
 
+@pytest.mark.parametrize("path", ["", "a\0b", b"bytes", None, 3, "~nobody-of-this-name/x"])
+def test_what_is_no_path_is_refused_by_name(path):
+    with pytest.raises(OptionError, match="is no path that can be used"):
+        user_path(path)
+
+
 def test_readers_and_writers_expand(home):
     assert read_error("~/absent.json").endswith("no such file")
     assert str(home) in read_error("~/absent.json")

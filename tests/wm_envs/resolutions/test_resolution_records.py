@@ -79,6 +79,17 @@ def test_a_lossy_file_is_read_and_what_is_missing_is_counted(tmp_path):
     assert losses["unknown countries"] == 0
 
 
+def test_an_unknown_sponsor_is_not_silently_left_out(tmp_path):
+    document = real_form()
+    document["timesteps"][1]["action"]["sponsors"] = ["Atlantis", "Papua N. Guinea"]
+    losses = Losses()
+    (trajectory,) = read_trajectories(write(tmp_path, document), losses)
+    assert trajectory.sponsors == ("PG",)
+    assert losses["unknown countries"] == 1
+    with pytest.warns(UserWarning, match="1 names of sponsors are of no known country"):
+        read_trajectories(tmp_path / "one.json")
+
+
 def test_an_unknown_country_is_left_out_and_counted_but_its_vote_stays_in_the_tally(tmp_path):
     document = real_form()
     document["timesteps"][2]["action"]["votes"]["abstaining"] = ["Atlantis"]
@@ -87,6 +98,8 @@ def test_an_unknown_country_is_left_out_and_counted_but_its_vote_stays_in_the_ta
     assert trajectory.plenary_ballot.abstaining == ()
     assert trajectory.plenary_ballot.tally == (2, 1, 1)
     assert losses["unknown countries"] == 1
+    with pytest.warns(UserWarning, match="left out are 1 unknown countries.*Atlantis"):
+        read_trajectories(tmp_path / "one.json")
     write_trajectories([trajectory], tmp_path / "again.jsonl")
     assert read_trajectories(tmp_path / "again.jsonl") == [trajectory]
 
@@ -176,7 +189,7 @@ def test_a_thousand_mutated_files_raise_nothing_but_trajectory_errors(tmp_path):
     for _ in range(1000):
         path = write(tmp_path, mutated(content, generator))
         try:
-            read_trajectories(path)
+            read_trajectories(path, Losses())
             outcomes["read"] += 1
         except TrajectoryError as error:
             outcomes["refused"] += 1

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wm_agents.domains.resolutions.data import CHOICES, Floats
 from wm_agents.errors import TrajectoryError
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted
 from wm_agents.training.saving import Savable
@@ -53,7 +53,7 @@ class ClassifierConfig:
         require_integers(
             1, num_members=self.num_members, num_epochs=self.num_epochs, batch_size=self.batch_size
         )
-        require_integers(0, seed=self.seed)
+        object.__setattr__(self, "seed", checked_seed(self.seed))
 
 
 class VoteClassifier(Savable, Fitted):

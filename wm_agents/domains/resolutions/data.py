@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wm_agents.errors import TrajectoryError
 from wm_envs.resolutions.codes import QuestionKind as QuestionKind
 from wm_envs.resolutions.codes import Vote
+from wm_envs.resolutions.countries import code_of
 
 Floats = NDArray[np.float32]
 
@@ -99,14 +100,18 @@ class VoteData:
         return np.flatnonzero((self.years >= first) & (self.years < last))
 
     def column(self, country: str) -> int:
-        """Where a country stands.
+        """Where a country stands, by its code or any of its names.
 
         Raises:
             TrajectoryError: It is not among the countries.
         """
-        if country not in self.countries:
-            raise TrajectoryError(f"country {country!r} is not among these {len(self.countries)}")
-        return list(self.countries).index(country)
+        code = country if country in self.countries else code_of(country)
+        if code is None or code not in self.countries:
+            raise TrajectoryError(
+                f"country {country!r} is not among these {len(self.countries)}: give a code such as "
+                f"{self.countries[0]}"
+            )
+        return list(self.countries).index(code)
 
     def select(self, rows: NDArray[np.int64]) -> "VoteData":
         """The roll calls of an index [R'], which stay in order of date."""

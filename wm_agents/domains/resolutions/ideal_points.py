@@ -39,6 +39,7 @@ from wm_agents.training.fitted import Fitted
 from wm_agents.training.saving import Savable
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_envs.resolutions.codes import Vote
+from wm_envs.resolutions.countries import code_of
 
 Doubles = NDArray[np.float64]
 
@@ -165,14 +166,18 @@ class IdealPoints(Savable, Fitted):
         return report
 
     def column(self, country: str) -> int:
-        """Where a country stands.
+        """Where a country stands, by its code or any of its names.
 
         Raises:
             TrajectoryError: It is not among the countries.
         """
-        if country not in self.countries:
-            raise TrajectoryError(f"country {country!r} is not among these {len(self.countries)}")
-        return self.countries.index(country)
+        code = country if country in self.countries else code_of(country)
+        if code is None or code not in self.countries:
+            raise TrajectoryError(
+                f"country {country!r} is not among these {len(self.countries)}: give a code such as "
+                f"{self.countries[0]}"
+            )
+        return self.countries.index(code)
 
     def probabilities(self) -> NDArray[np.float32]:
         """[R, C, 3] of yes, abstain and no at the fitted parameters, for those absent too."""

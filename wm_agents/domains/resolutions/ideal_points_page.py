@@ -16,7 +16,7 @@ from wm_agents.errors import TrajectoryError
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.resolutions.countries import NAMES, code_of
-from wm_envs.resolutions.files import finite_number, read_columns, whole_number
+from wm_envs.resolutions.files import RowCount, finite_number, read_columns, whole_number
 
 Doubles = NDArray[np.float64]
 
@@ -64,15 +64,17 @@ class Reference:
 def read_reference(path: str | os.PathLike[str]) -> Reference:
     """Read a CSV file with the columns country, session, point, low and high.
 
-    A country is a code of two or three letters or a name. Rows of others are counted and left out.
+    A country is a code of two or three letters or a name. Rows of others are counted and left out;
+    one that says the same as an earlier one is read once.
 
     Raises:
-        TrajectoryError: Columns are missing, a number is none, a country stands twice in a session,
-            or no row can be used; the message names file and line.
+        TrajectoryError: Columns are missing, a number is none, two rows of a country differ in a
+            session, no row can be used, or more cannot than can; the message names file and line.
     """
     path = user_path(path)
     rows: dict[tuple[str, int], tuple[float, float, float]] = {}
     unknown: Counter[str] = Counter()
+    count = RowCount(path, "rows", Counter())
     for line, (country, session, *numbers) in read_columns(path, REFERENCE_COLUMNS):
         where = f"{path}: line {line}"
         key_session = whole_number(session, f"{where}: session", 1, 999)
@@ -83,15 +85,21 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
         code = code_of(country)
         if code is None:
             unknown[country[:40]] += 1
+            count.drop("rows of unknown countries", f"line {line}: country {country[:40]!r}")
             continue
-        if (code, key_session) in rows:
-            raise TrajectoryError(f"{where}: {code} stands twice in session {key_session}")
-        rows[code, key_session] = (values[0], values[1], values[2])
+        numbers_of = (values[0], values[1], values[2])
+        if rows.setdefault((code, key_session), numbers_of) != numbers_of:
+            raise TrajectoryError(
+                f"{where}: {code} stands twice in session {key_session}, and its rows differ: keep "
+                "one"
+            )
+        count.num_read += 1
     if not rows:
         raise TrajectoryError(
             f"{path}: no row has a known country, such as US, USA or Namibia; unknown are "
             f"{list(unknown)[:5]}"
         )
+    count.finish()
     points, low, high = np.array(list(rows.values())).T
     return Reference(
         [code for code, _ in rows],

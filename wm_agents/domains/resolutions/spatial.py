@@ -66,6 +66,7 @@ class SpatialConfig:
 
     def __post_init__(self) -> None:
         require_integers(None, num_dimensions=self.num_dimensions, num_steps=self.num_steps)
+        require_integers(0, seed=self.seed)
         if not 1 <= self.num_dimensions <= 3 or self.num_steps < 1:
             raise ConfigError(f"num_dimensions is 1 to 3 and num_steps at least 1, got {self}")
 

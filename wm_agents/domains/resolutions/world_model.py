@@ -22,7 +22,7 @@ from wm_agents.errors import ConfigError, TrajectoryError
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import FittedModule
 from wm_agents.training.saving import Savable
@@ -93,7 +93,7 @@ class ResolutionModelConfig:
         require_integers(
             1, num_epochs=self.num_epochs, patience=self.patience, batch_size=self.batch_size
         )
-        require_integers(0, seed=self.seed)
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout lies in [0, 1), got {self.dropout}")
         if self.transitions not in (3, 4):

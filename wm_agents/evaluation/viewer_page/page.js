@@ -132,7 +132,8 @@ function startViewer(data, model, document, window) {
       low = Math.min(low, ...imagined.map((v, i) => v - Math.min(halves[i], (high - low) || 1)));
       high = Math.max(high, ...imagined.map((v, i) => v + Math.min(halves[i], (high - low) || 1)));
     }
-    if (high - low < 1e-9) [low, high] = [low - 1, high + 1];
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    if (high - low <= 1e-7 * size) [low, high] = [low - (size || 1), high + (size || 1)];
     const x = (i) => left + ((width - left - 6) * i) / Math.max(last, 1);
     const clip = (v) => Math.min(Math.max(v, low), high);
     const y = (v) => 6 + ((height - bottom - 6) * (high - clip(v))) / (high - low);

@@ -156,9 +156,30 @@ def test_a_reference_is_joined_where_it_can_be_and_the_rest_is_counted(fitted, t
         path.write_text(f"{lines[0]}\n{row}\n", encoding="utf-8")
         with pytest.raises(TrajectoryError, match=match):
             read_reference(path)
+    # One rule for rows that are given twice, and for files of which most cannot be read.
+    path.write_text("\n".join([*lines, lines[1], lines[1]]), encoding="utf-8")
+    assert len(read_reference(path).points) == len(lines) - 2
+    path.write_text("\n".join([*lines, "US,999,0,0,1"]), encoding="utf-8")
+    with pytest.raises(
+        TrajectoryError, match="US stands twice in session 999, and its rows differ"
+    ):
+        read_reference(path)
+    names = ("Atlantis", "Mu", "Lemuria", "Hyperborea")
+    rows = "\n".join(f"{name},60,0,0,0" for name in names)
+    path.write_text(f"{lines[0]}\nUS,60,0,0,0\n{rows}\n", encoding="utf-8")
+    with pytest.raises(TrajectoryError, match=r"4 of 5 rows cannot be used.*Atlantis.*Lemuria"):
+        read_reference(path)
     path.write_text(f"{lines[0]}\nUS,60,0,0,0\n", encoding="utf-8")
     with pytest.raises(TrajectoryError, match="no session has 5 countries"):
         compare(fitted, read_reference(path))
+
+
+def test_countries_are_found_by_their_names(fitted):
+    assert fitted.column("United States") == fitted.column("USA") == fitted.column("US")
+    with pytest.raises(
+        TrajectoryError, match=r"'Atlantis' is not among these .*: give a code such"
+    ):
+        fitted.column("Atlantis")
 
 
 def test_a_country_has_a_page(fitted, tmp_path):
