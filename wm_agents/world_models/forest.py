@@ -18,6 +18,10 @@ Array = NDArray[Any]
 
 LEAF = -1  # in place of a split's column
 _COUNTED = 48  # rows from which a node sorts by counting; below it inserts
+# A linear congruential generator modulo 2^64 (Knuth's MMIX), of which the high bits are used
+_MULTIPLIER = np.uint64(6364136223846793005)
+_INCREMENT = np.uint64(1442695040888963407)
+_HIGH_BITS = np.uint64(33)
 MAX_KEPT = 64  # outcomes of a leaf
 MAX_RANGE = 2048  # columns hold fewer different values than this
 
@@ -71,18 +75,12 @@ class Forest:
         """
         by_column = np.ascontiguousarray(table.T.astype(np.int16))
         num_tried = max(1, round(column_share * len(by_column)))
-        parts = []
-        for tree in range(num_trees):
-            parts.append(
-                _grow(
-                    by_column,
-                    outcomes.astype(np.int32),
-                    num_categories,
-                    min_leaf,
-                    num_tried,
-                    seed * 1000 + tree,
-                )
-            )
+        targets = outcomes.astype(np.int32)
+        generator = np.random.default_rng(seed)
+        keys = generator.integers(1 << 62, size=num_trees).astype(np.uint64)
+        parts = [
+            _grow(by_column, targets, num_categories, min_leaf, num_tried, key) for key in keys
+        ]
         node_ends = np.cumsum([len(part[0]) for part in parts])
         roots = np.concatenate([[0], node_ends[:-1]])
         outcome_ends = np.cumsum([len(part[4]) for part in parts])
@@ -254,10 +252,10 @@ def _grow(
     num_categories: int,
     min_leaf: int,
     num_tried: int,
-    seed: int,
+    key: np.uint64,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
     """One tree: columns, thresholds, children, sizes, outcomes of leaves, gains of columns."""
-    np.random.seed(seed)
+    random = key
     num_columns, num_rows = by_column.shape
     capacity = 2 * num_rows + 1
     columns = np.full(capacity, LEAF, np.int16)
@@ -296,7 +294,8 @@ def _grow(
         num_useful = 0
         for number in range(num_columns):
             # A random permutation, made as far as it is needed.
-            other = number + np.random.randint(num_columns - number)
+            random = random * _MULTIPLIER + _INCREMENT
+            other = number + int(random >> _HIGH_BITS) % (num_columns - number)
             column = candidates[other]
             candidates[other] = candidates[number]
             candidates[number] = column

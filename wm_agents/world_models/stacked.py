@@ -172,20 +172,19 @@ class StackedView:
         """Parts whose recorded ranges lie mostly in one another, which may have one unit."""
         pairs = []
         for first in range(self.num_parts):
-            for second in range(first + 1, self.num_parts):
-                if self._overlap(first, second) >= _MIN_OVERLAP:
-                    pairs.append((first, second))
+            later = range(first + 1, self.num_parts)
+            pairs += [(first, other) for other in later if self._is_alike(first, other)]
         return tuple(pairs)
 
-    def _overlap(self, first: int, second: int) -> float:
+    def _is_alike(self, first: int, second: int) -> bool:
         if self.quanta[first] != self.quanta[second]:
-            return 0.0
+            return False
         shift = (self.origins[second] - self.origins[first]) / self.quanta[first]
         low = max(self.lows[first], self.lows[second] + shift)
         high = min(self.highs[first], self.highs[second] + shift)
         all_low = min(self.lows[first], self.lows[second] + shift)
         all_high = max(self.highs[first], self.highs[second] + shift)
-        return (high - low) / max(all_high - all_low, 1)
+        return (high - low) / max(all_high - all_low, 1) >= _MIN_OVERLAP
 
     @cached_property
     def _newest(self) -> Array:
@@ -242,8 +241,14 @@ class StackedView:
     def update(self, states: Array, actions: Array, next_values: Array) -> NDArray[np.int32]:
         """States after a step; rows with a negative action stay as they are."""
         after = states.copy()
-        _update(after, actions.astype(np.int64), next_values.astype(np.int32), self._limits,
-                self.effects, self._sizes)
+        _update(
+            after,
+            actions.astype(np.int64),
+            next_values.astype(np.int32),
+            self._limits,
+            self.effects,
+            self._sizes,
+        )
         return after
 
     def replay(
@@ -274,10 +279,10 @@ class StackedView:
         for column, value in self.constants:
             out[:, column] = value
         for part, chain in enumerate(self.frames):
-            value = states[:, part * BLOCK + VALUE].astype(np.float64)
+            shown = states[:, part * BLOCK + VALUE].astype(np.int64)
             for age, column in enumerate(chain):
-                out[:, column] = self.origins[part] + self.quanta[part] * value
-                value = value - states[:, part * BLOCK + DELTA + min(age, NUM_DELTAS - 1)]
+                out[:, column] = self.origins[part] + self.quanta[part] * shown
+                shown = shown - states[:, part * BLOCK + DELTA + min(age, NUM_DELTAS - 1)]
         return out
 
     @property
@@ -293,8 +298,7 @@ class StackedView:
             block = part * BLOCK
             middle = (self.highs[part] + self.lows[part]) / 2
             columns.append((states[:, block + VALUE] - middle) * (2.0 / spans[part]))
-            for age in range(3):
-                columns.append(_compressed(states[:, block + DELTA + age]))
+            columns += [_compressed(states[:, block + DELTA + age]) for age in range(3)]
             columns.append(np.minimum(states[:, block + AGE], 20) / 20.0)
         for first, second in self.pairs:
             apart, apart_next = self.pair_differences(states, first, second)

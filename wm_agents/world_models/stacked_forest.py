@@ -7,7 +7,6 @@ Brier score on held-out steps, so that a part does not read what it does not dep
 what was decided for earlier ones. Whatever is selected is decoded exactly.
 """
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +29,6 @@ from wm_agents.training.trainer import Checkpoints, FitReport
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import (
-    AGE,
     BLOCK,
     DELTA,
     NO_ACTION,
@@ -211,9 +209,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
 
         Raises SpaceError for another layout.
         """
-        rows = check_observations(
-            observations, self.view.observation_size, torch.device("cpu")
-        )
+        rows = check_observations(observations, self.view.observation_size, torch.device("cpu"))
         self.view.check(rows.numpy())
         if not hidden:
             states = torch.from_numpy(self.view.initialize(rows.numpy()))
@@ -411,9 +407,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
             model.reward_weights = np.array(data["reward_weights"], np.float64)
             model.endings = [tuple(int(v) for v in values) for values in data["endings"]]
             for number, description in enumerate(data["parts"]):
-                arrays = {
-                    name: stored.tensors[f"{number}.{name}"].numpy() for name in _ARRAY_NAMES
-                }
+                arrays = {name: stored.tensors[f"{number}.{name}"].numpy() for name in _ARRAY_NAMES}
                 model.parts.append(_part_from(arrays, description, model))
             model.is_fitted = True
         return model
@@ -460,7 +454,7 @@ def _part_from(
         tuple(frozenset(group) for group in description["groups"]),
     )
     forest = Forest(
-        *(arrays[f"forest_{name}"] for name in _FOREST_NAMES),
+        **{name: arrays[f"forest_{name}"] for name in _FOREST_NAMES},
         num_categories=len(arrays["categories"]),
     )
     num_numbers = _num_numbers(view, model.num_actions)
@@ -489,9 +483,7 @@ def _part_from(
 class _Recorded:
     """Recorded steps as states, actions and what came of them."""
 
-    def __init__(
-        self, states: Array, actions: Array, next_values: Array, num_actions: int
-    ) -> None:
+    def __init__(self, states: Array, actions: Array, next_values: Array, num_actions: int) -> None:
         self.states = states
         self.actions = actions
         self.next_values = next_values
@@ -649,9 +641,7 @@ def _brier_score(forest: Forest, table: Array, outcomes: Array) -> float:
 def _num_numbers(view: StackedView, num_actions: int) -> int:
     """How many numbers `_assemble` writes."""
     num_sums = len(view.counters) * (len(SUM_LENGTHS) + 1)
-    return (
-        view.state_size + view.num_parts + _NUM_RANKED + _NUM_TOLD * num_actions + num_sums
-    )
+    return view.state_size + view.num_parts + _NUM_RANKED + _NUM_TOLD * num_actions + num_sums
 
 
 def _all_columns(view: StackedView, num_actions: int, decided: Sequence[int]) -> _Columns:
