@@ -33,13 +33,17 @@ NUM_CHANGES = 3
 AGE = CHANGES + NUM_CHANGES  # steps since it changed
 SINCE_LOW = AGE + 1  # steps since it was as low as it was ever recorded
 SINCE_HIGH = SINCE_LOW + 1
-ONSET = SINCE_HIGH + 1  # the last difference that followed a difference of 0
-BLOCK = ONSET + 1
+ONSET = SINCE_HIGH + 1  # the last difference that followed two of 0
+ONSET_MEAN = ONSET + 1  # a running mean of the sizes of such differences
+GROUP = ONSET_MEAN + 1  # whether this mean is that of one of two groups of episodes
+BLOCK = GROUP + 1
 
 NUM_ACTIONS_KEPT = 16
 MAX_AGE = 255
 NO_ACTION = -1
 SUM_LENGTHS = (2, 4, 8, 16)  # steps over which the effects of actions are added
+_MEAN_SCALE = 4
+_NO_THRESHOLD = 1 << 30
 _MIN_OVERLAP = 0.5  # of the ranges of two parts that are compared
 _MAX_VALUES = 1024  # of a part
 
@@ -71,6 +75,7 @@ class StackedView:
         highs: The highest.
         constants: The columns that never change, with their values.
         counters: What adds up the effects of actions on a part.
+        thresholds: Of each part, the mean onset that parts two groups of episodes.
     """
 
     observation_size: int
@@ -81,7 +86,8 @@ class StackedView:
     lows: tuple[int, ...]
     highs: tuple[int, ...]
     constants: tuple[tuple[int, float], ...]
-    counters: tuple["Counter", ...] = ()
+    counters: tuple[Counter, ...] = ()
+    thresholds: tuple[int, ...] = ()
 
     @classmethod
     def found(cls, trajectories: Trajectories, observation_space: gym.Space[Any]) -> Self:
@@ -192,7 +198,8 @@ class StackedView:
 
     @cached_property
     def _limits(self) -> Array:
-        return np.array([self.lows, self.highs], np.int32)
+        thresholds = self.thresholds or (_NO_THRESHOLD,) * self.num_parts
+        return np.array([self.lows, self.highs, thresholds], np.int32)
 
     def values(self, observations: Array) -> NDArray[np.int32]:
         """The parts [B, D] that observations show, in quanta above the origins."""
@@ -333,6 +340,7 @@ class StackedView:
             "lows": list(self.lows),
             "highs": list(self.highs),
             "constants": [list(constant) for constant in self.constants],
+            "thresholds": list(self.thresholds),
             "counters": [[list(counter.effects), counter.size] for counter in self.counters],
         }
 
@@ -348,11 +356,26 @@ class StackedView:
             lows=tuple(int(value) for value in description["lows"]),
             highs=tuple(int(value) for value in description["highs"]),
             constants=tuple((int(c), float(value)) for c, value in description["constants"]),
+            thresholds=tuple(int(value) for value in description["thresholds"]),
             counters=tuple(
                 Counter(tuple(int(effect) for effect in effects), int(size))
                 for effects, size in description["counters"]
             ),
         )
+
+
+def threshold_between_groups(means: Array) -> int:
+    """The middle between the centers of two groups of numbers (Lloyd's algorithm)."""
+    shown = means[means > 0].astype(np.float64)
+    if not len(shown):
+        return _NO_THRESHOLD
+    threshold = float(np.percentile(shown, [5, 95]).mean())
+    for _ in range(20):
+        is_high = shown > threshold
+        if is_high.all() or not is_high.any():
+            return _NO_THRESHOLD
+        threshold = (shown[is_high].mean() + shown[~is_high].mean()) / 2
+    return int(threshold)
 
 
 def _compressed(differences: Array) -> Array:
@@ -399,8 +422,14 @@ def _show(states: Array, values: Array, limits: Array) -> None:
             value = values[row, part]
             delta = value - state[block + VALUE]
             if delta != 0:
-                if state[block + DELTA] == 0:
+                if state[block + DELTA] == 0 and state[block + DELTA + 1] == 0:
                     state[block + ONSET] = delta
+                    size = abs(delta) * _MEAN_SCALE
+                    mean = state[block + ONSET_MEAN]
+                    # The first one is all that is known; then a mean of about the last four.
+                    mean = size if mean == 0 else mean + (size - mean) // 4
+                    state[block + ONSET_MEAN] = mean
+                    state[block + GROUP] = 1 if mean > limits[2, part] else 0
                 for place in range(NUM_CHANGES - 1, 0, -1):
                     state[block + CHANGES + place] = state[block + CHANGES + place - 1]
                 state[block + CHANGES] = delta

@@ -9,7 +9,7 @@ what was decided for earlier ones. Whatever is selected is decoded exactly.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -31,15 +31,17 @@ from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import (
     BLOCK,
     DELTA,
+    GROUP,
     NO_ACTION,
     NUM_ACTIONS_KEPT,
-    ONSET,
+    ONSET_MEAN,
     SINCE_HIGH,
     SINCE_LOW,
     SUM_LENGTHS,
     VALUE,
     Counter,
     StackedView,
+    threshold_between_groups,
 )
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.compiled import compiled
@@ -54,9 +56,10 @@ _NUM_TOLD = 2  # actions that are one-hot as well
 _TERMS = 4  # numbers that a column of a table adds up, at most
 _COUNTER_SIZES = range(6, 66, 4)  # one and a half effects, two and a half and so on
 _LEAF_SEARCH = 2  # times as many steps to select leaves
-_COUNTER_STEPS = 16_000  # on which a counter is selected, at most
+_COUNTER_STEPS = 40_000  # on which a counter is selected, at most
 _KEPT_SHARE = 0.7  # of the columns, from trial to trial
 _MIN_COLUMNS = 3
+_MAX_SWEPT = 40  # columns that are tried one by one
 _LIMIT = 1000  # of a table's numbers
 
 
@@ -542,11 +545,17 @@ def find_view(
     num_actions: int,
     seed: int,
 ) -> StackedView:
-    """The structure of a recording, with a counter for each part that actions move.
+    """The structure of a recording, with groups of episodes and counters of what actions move.
 
     How far a counter goes is what predicts the part best on held-out steps.
     """
     plain = StackedView.found(trajectories, observation_space)
+    states, _ = plain.replay(trajectories.observations, actions, trajectories.lengths)
+    thresholds = tuple(
+        threshold_between_groups(states[:, part * BLOCK + ONSET_MEAN])
+        for part in range(plain.num_parts)
+    )
+    plain = replace(plain, thresholds=thresholds)
     states, next_values = plain.replay(trajectories.observations, actions, trajectories.lengths)
     recorded = _Recorded(states, actions, next_values, num_actions)
     counters = []
@@ -560,9 +569,7 @@ def find_view(
             counter = Counter(effects, size)
             losses.append(_counter_loss(plain, counter, recorded, part, trajectories, seed))
         counters.append(Counter(effects, _COUNTER_SIZES[int(np.argmin(losses))]))
-    description = plain.to_json()
-    description["counters"] = [[list(c.effects), c.size] for c in counters]
-    return StackedView.from_json(description)
+    return replace(plain, counters=tuple(counters))
 
 
 def _counter_loss(
@@ -585,7 +592,7 @@ def _counter_loss(
 
     def table(rows: Array) -> Array:
         states = recorded.states[rows]
-        told = (VALUE, DELTA, DELTA + 1, ONSET)
+        told = (VALUE, DELTA, DELTA + 1, GROUP)
         columns = [states[:, block + place] for place in told]
         last = states[:, plain.time_column - NUM_ACTIONS_KEPT]
         columns.append(np.where(last >= 0, effects[last], 0))
@@ -893,7 +900,28 @@ class _Search:
             columns = columns.only(np.sort(best_first[:num_kept]))
         best = min(loss for loss, _ in trials)
         # The fewest of those that are as good.
-        return [tried for loss, tried in trials if loss <= best * 1.002][-1]
+        selected = [tried for loss, tried in trials if loss <= best * 1.01][-1]
+        if len(selected.groups) > _MAX_SWEPT:
+            return selected
+        return self.swept(part, self.swept(part, selected))
+
+    def swept(self, part: int, columns: _Columns) -> _Columns:
+        """Leave out one column after the other, those of little gain first, where that helps.
+
+        Gains alone do not tell two columns that say the same.
+        """
+        best, gains = self.trial(part, columns, self.runs)
+        kept = np.ones(len(gains), np.bool_)
+        for column in np.argsort(gains, kind="stable"):
+            if kept.sum() == 1:
+                break
+            kept[column] = False
+            loss, _ = self.trial(part, columns.only(np.flatnonzero(kept)), self.runs)
+            if loss <= best * 1.005:
+                best = min(best, loss)
+            else:
+                kept[column] = True
+        return columns.only(np.flatnonzero(kept))
 
 
 def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:

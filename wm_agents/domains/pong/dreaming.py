@@ -86,7 +86,9 @@ class DreamConfig:
     """Coefficient of the policy's entropy: in the first round, and at the end of the last."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model to which rules are specified."""
-    forest: ForestConfig = field(default_factory=ForestConfig)
+    forest: ForestConfig = field(
+        default_factory=lambda: ForestConfig(num_trees=3, search_steps=6000)
+    )
     """Of the world model to which nothing is specified."""
     max_repeat: int = 16
     """The longest time for which the first random actions are held, if nothing is specified."""

@@ -9,7 +9,7 @@ hold random actions, and half are those of a policy that learns in the model its
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,7 +172,6 @@ def _record_without_knowledge(config: OpenLoopConfig) -> Trajectories:
             specified="none",
             shares=OWN_SHARES,
             dream_updates=config.own_updates,
-            forest=replace(config.forest, num_trees=min(config.forest.num_trees, 3)),
         )
     )
     explorer.train()

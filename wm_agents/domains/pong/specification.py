@@ -7,7 +7,7 @@ recordings is none, nor is anything that serves every environment.
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Specified = Literal["none", "everything"]
 Kind = Literal["constant", "form", "role", "action", "player"]
@@ -66,11 +66,11 @@ class SpecifiedKnowledge:
         """How many items of each kind."""
         return dict(Counter(kind for kind, _ in self.items))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, float]:
         """Flat figures for a summary.json."""
-        figures: dict[str, Any] = {"specified": self.level, "specified_count": self.count}
+        figures = {"specified_count": float(self.count)}
         for kind in ("constant", "form", "role", "action", "player"):
-            figures[f"specified_{kind}_count"] = self.by_kind().get(kind, 0)
+            figures[f"specified_{kind}_count"] = float(self.by_kind().get(kind, 0))
         return figures
 
     def __str__(self) -> str:
