@@ -74,9 +74,10 @@ def main(config: Config) -> dict[str, float]:
         # What an object model memorized has another name on its pages.
         summary[name.replace("_known", "_looked_up")] = value
     told = specified_knowledge(config.specified)
+    summary |= told.summary()
     print(told)
 
-    wma.write_summary(config.output_dir, summary | told.summary(), is_printed=True)
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     wma.write_json(config.output_dir / "view.json", model.view.to_json())
     wma.save_with_card(model, config.output_dir, card_of(config, summary))
     if config.has_pictures:
