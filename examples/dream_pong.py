@@ -67,6 +67,7 @@ def main(config: Config) -> dict[str, Any]:
 
 _LIMITS = {
     "none": "Nothing of the game was specified; what it reads was found in the first recording.",
+    "roles": "The first steps were those of a scripted explorer, which knows the columns.",
     "everything": (
         "Its view is told the form of the game's rules; the first steps were those of a scripted "
         "explorer."

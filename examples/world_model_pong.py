@@ -108,14 +108,17 @@ def card_of(config: Config, summary: dict[str, float]) -> wma.Card:
 
 _LIMITS = {
     "none": "Nothing of the game was specified.",
+    "roles": "A scripted explorer, which knows the columns, played for its training.",
     "everything": "Its view is told the form of the game's rules.",
 }
+_FOREST_USAGE = (
+    "from wm_agents.world_models.stacked_forest import StackedForestModel",
+    "",
+    'model = StackedForestModel.load("model.safetensors")',
+)
 _USAGE = {
-    "none": (
-        "from wm_agents.world_models.stacked_forest import StackedForestModel",
-        "",
-        'model = StackedForestModel.load("model.safetensors")',
-    ),
+    "none": _FOREST_USAGE,
+    "roles": _FOREST_USAGE,
     "everything": (
         "import json",
         "from pathlib import Path",

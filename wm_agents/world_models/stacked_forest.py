@@ -19,7 +19,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import CheckpointError, ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError, TrajectoryError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.fitted import Fitted
@@ -57,6 +57,8 @@ _TERMS = 4  # numbers that a column of a table adds up, at most
 _COUNTER_SIZES = range(6, 66, 4)  # one and a half effects, two and a half and so on
 _LEAF_SEARCH = 2  # times as many steps to select leaves
 _COUNTER_STEPS = 40_000  # on which a counter is selected, at most
+_RUN = 200  # steps that are held out together
+_MIN_STEPS = 30
 _KEPT_SHARE = 0.7  # of the columns, from trial to trial
 _MIN_COLUMNS = 3
 _MAX_SWEPT = 40  # columns that are tried one by one
@@ -611,11 +613,17 @@ def _counter_loss(
     return _brier_score(forest, table(test_rows), outcomes[test_rows])
 
 
-def _held_out_runs(num_steps: int, num_kept: int, run: int = 200) -> tuple[Array, Array]:
+def _held_out_runs(num_steps: int, num_kept: int) -> tuple[Array, Array]:
     """Rows to learn from and rows to test on: runs of steps from all over a recording.
 
     Every third run is held out whole, so that neighbors do not give it away.
     """
+    if num_steps < _MIN_STEPS:
+        raise TrajectoryError(
+            f"a recording of {num_steps} steps is too short to hold any out: record at least "
+            f"{_MIN_STEPS}"
+        )
+    run = min(_RUN, num_steps // 3)
     num_runs = max(min(num_kept, num_steps) // run, 3)
     starts = np.linspace(0, max(num_steps - run, 0), num_runs).astype(int)
     rows = np.minimum(starts[:, None] + np.arange(run), num_steps - 1)

@@ -10,7 +10,13 @@ import torch
 from gymnasium import spaces
 
 import wm_agents as wma
-from wm_agents.errors import CheckpointError, ConfigError, NotFittedError, SpaceError
+from wm_agents.errors import (
+    CheckpointError,
+    ConfigError,
+    NotFittedError,
+    SpaceError,
+    TrajectoryError,
+)
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import StackedView
 from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
@@ -115,6 +121,8 @@ def test_bad_input_is_refused_by_name(fitted):
         StackedForestModel(spaces.Discrete(3), ACTIONS)
     with pytest.raises(SpaceError, match="expected actions"):
         fitted.step(fitted.start(torch.as_tensor(ladder(1).observations[:1])), torch.tensor([3]))
+    with pytest.raises(TrajectoryError, match="too short"):
+        StackedForestModel(BOX, ACTIONS, CONFIG).fit(ladder(1, 20))
     with pytest.raises(ConfigError, match="num_trees"):
         ForestConfig(num_trees=0)
 

@@ -255,7 +255,7 @@ class DreamTraining:
     ) -> tuple[ObjectModel | StackedForestModel, FitReport]:
         """A world model of everything recorded, and the view that goes with it."""
         config = self.config
-        if config.specified == "none":
+        if config.specified != "everything":
             return self._fitted_forest(trajectories)
         if number == 0 and config.is_measured:
             # Once: the policy's features rest on the view.
@@ -322,7 +322,7 @@ class DreamTraining:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the last finished round of this very run."""
         self.experience.replay(state["experience"])
-        kind = StackedView if self.config.specified == "none" else PongView
+        kind = PongView if self.config.specified == "everything" else StackedView
         self.view = kind.from_json(state["view"])
         self.policy = make_policy(self.config, self.view, self.env.action_space)
         self.policy.restore(state["policy"])

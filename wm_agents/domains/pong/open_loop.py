@@ -9,7 +9,7 @@ hold random actions, and half are those of a policy that learns in the model its
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,6 +172,11 @@ def _record_without_knowledge(config: OpenLoopConfig) -> Trajectories:
             specified="none",
             shares=OWN_SHARES,
             dream_updates=config.own_updates,
+            forest=replace(
+                config.forest,
+                num_trees=min(config.forest.num_trees, 3),
+                search_steps=min(config.forest.search_steps, 6000),
+            ),
         )
     )
     explorer.train()
@@ -203,7 +208,7 @@ def untrained_model(
     config: OpenLoopConfig, env: gym.Env[Any, Any], train: Trajectories
 ) -> tuple[ObjectModel | StackedForestModel, bool]:
     """The model of what is specified, and whether its view is estimated from the recording."""
-    if config.specified == "none":
+    if config.specified != "everything":
         return StackedForestModel.for_env(env, config.forest, seed=config.seed), True
     view, is_measured = calibrated_view(train)
     return ObjectModel.for_env(env, config.model, view=view, seed=config.seed), is_measured

@@ -3,13 +3,17 @@
 An item is one thing that a person wrote down because of Pong: a constant, the form of a rule, the
 role of a column, the meaning of an action, or a scripted player. What is found or estimated from
 recordings is none, nor is anything that serves every environment.
+
+`none`: a model of forests finds everything, random actions explore. `roles`: the same model, but a
+scripted explorer, which knows the columns, plays first, and a ball that flies to the enemy is worth
+a potential. `everything`: the rules' forms, in a view that estimates most of its constants.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-Specified = Literal["none", "everything"]
+Specified = Literal["none", "roles", "everything"]
 Kind = Literal["constant", "form", "role", "action", "player"]
 
 _ROLES = (
@@ -34,6 +38,8 @@ _FORMS = (
     "a ball that arrives is folded at the walls, for the policy",
     "a ball that flies to the enemy is worth a potential",
 )
+# A subset of these: what the scripted explorer and the shaped reward rest on
+_FORMS_OF_PLAYER = (_FORMS[0], _FORMS[1], _FORMS[3], _FORMS[-1])
 _CONSTANTS = (
     "the line on which the player meets a ball",
     "the line on which the enemy meets a ball",
@@ -84,13 +90,12 @@ def specified_knowledge(level: Specified) -> SpecifiedKnowledge:
     """The items of a level."""
     if level == "none":
         return SpecifiedKnowledge(level, ())
-    kinds: tuple[tuple[Kind, tuple[str, ...]], ...] = (
-        ("role", _ROLES),
-        ("action", _ACTIONS),
-        ("form", _FORMS),
-        ("constant", _CONSTANTS),
-        ("player", _PLAYERS),
-    )
+    kinds: list[tuple[Kind, tuple[str, ...]]] = [("role", _ROLES), ("player", _PLAYERS)]
+    if level == "roles":
+        # The explorer presses actions whose meaning it knows, and reads an arriving ball's height.
+        kinds += [("action", _ACTIONS), ("form", _FORMS_OF_PLAYER)]
+    else:
+        kinds += [("action", _ACTIONS), ("form", _FORMS), ("constant", _CONSTANTS)]
     items = []
     for kind, words in kinds:
         items += [(kind, item) for item in words]
