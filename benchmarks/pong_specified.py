@@ -96,7 +96,9 @@ def add(config: Config, row: dict[str, Any]) -> None:
     )
     if row["figure"] == "play":
         updates = " ".join(str(number) for number in config.dream.dream_updates)
+        shares = " ".join(f"{share:g}" for share in config.dream.shares)
         command += f" --games {config.games} --dream.dream-updates {updates}"
+        command += f" --dream.shares {shares}"
     add_row(
         NAME,
         row,
@@ -178,13 +180,24 @@ def predict(config: Config, level: Specified, steps: int, seed: int) -> Iterator
         yield row | told
 
 
+def _rows_of_pong_dream() -> list[dict[str, Any]]:
+    """The runs of `benchmarks.pong_dream`, to which everything is told, as rows of this result."""
+    text = (RESULTS / "pong_dream.json").read_text(encoding="utf-8")
+    rows = []
+    for row in json.loads(text)["figures"]["rows"]:
+        if row["arm"] == "dream" and row["repeat_action_probability"] > 0:
+            told = specified_knowledge("everything").summary()
+            rows.append({"steps": row["real_steps"], "mean_score": row["mean_score"]} | told)
+    return rows
+
+
 def draw(result: Path, picture: Path) -> None:
     """The mean score against what is told, one line for each number of real steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = json.loads(result.read_text(encoding="utf-8"))["figures"]["rows"]
-    rows = [row for row in rows if row["figure"] == "play"]
+    rows = [row for row in rows if row["figure"] == "play"] + _rows_of_pong_dream()
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
