@@ -217,6 +217,7 @@ def draw(result: Path, picture: Path) -> None:
     axes.set(
         xlabel="items told",
         ylabel="points won less points lost, mean of full games",
+        xlim=(-1, 29),
         ylim=(-22, 23),
     )
     axes.legend(loc="center right")
