@@ -249,6 +249,7 @@ NO_COMPARISONS = {
     "one_agent_scale": "random play and published scores, which make a scale",
     "planning_speed": _SPEED,
     "pong_fidelity": "frames that are equal or not",
+    "pong_specified": "one method by how much it is told, beside quoted figures",
     "pong_throughput": _SPEED,
     "pong_world_model": _REFERENCE,
     "ray_scaling": _SPEED,

@@ -3,7 +3,8 @@ r"""Learn to play Pong in imagination: collect, refit a world model, learn insid
     python examples/dream_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5 \
         --output-dir out
 
-At most `max_real_steps` steps of the real game are taken; `wm_agents.domains.pong.dreaming` has the
+With `--specified none` nothing of the game is told: no columns, no rules, no scripted player. At
+most `max_real_steps` steps of the real game are taken; `wm_agents.domains.pong.dreaming` has the
 rounds. Observations are the positions of the objects, an easier input than pixels: the score is not
 comparable with those of agents that see the screen. Writes summary.json, rounds.json, the policy
 with its card, and view.json, without which it sees nothing. The same command after an interruption
@@ -21,6 +22,7 @@ import tyro
 
 import wm_agents as wma
 from wm_agents.domains.pong.dreaming import DreamConfig, DreamTraining
+from wm_agents.domains.pong.specification import specified_knowledge
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,13 @@ def main(config: Config) -> dict[str, Any]:
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
         wma.write_json(config.output_dir / "rounds.json", training.rounds)
 
+    print(specified_knowledge(config.specified), flush=True)
     training.train(checkpoints, report)
     summary = training.evaluate(config.games)
     draw_rounds(config.output_dir / "rounds.png", training.rounds)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     wma.write_json(config.output_dir / "view.json", training.view.to_json())
-    wma.save_with_card(
-        training.policy, config.output_dir, card_of(config, summary, training.policy)
-    )
+    wma.save_with_card(training.policy, config.output_dir, card_of(config, summary, training))
     shutil.rmtree(checkpoints.directory)
     return summary
 
@@ -72,9 +73,20 @@ def draw_rounds(path: Path, rounds: list[dict[str, float]]) -> None:
     wma.plot_lines(path, steps, {"real games": values}, "real steps", "share of the points won")
 
 
-def card_of(config: Config, summary: dict[str, Any], learned: Any) -> wma.Card:
+_LIMITS = {
+    "none": "Nothing of the game was specified; what it reads was found in the first recording.",
+    "roles": "The first steps were those of a scripted explorer, which knows the columns.",
+    "everything": (
+        "Its view is told the form of the game's rules; the first steps were those of a scripted "
+        "explorer."
+    ),
+}
+
+
+def card_of(config: Config, summary: dict[str, Any], learned: DreamTraining) -> wma.Card:
     """What a stranger has to know about the policy."""
-    policy = type(learned)
+    policy = type(learned.policy)
+    view = type(learned.view)
     return wma.Card(
         title=f"PPO in imagined games of {config.env_id}",
         env_id=config.env_id,
@@ -86,20 +98,19 @@ def card_of(config: Config, summary: dict[str, Any], learned: Any) -> wma.Card:
             f"Points won less points lost, mean of {config.games} full games with sampled actions."
         ),
         limits=(
-            "It reads the positions of the objects, which is easier than pixels, through a view "
-            "that is told the form of the game's rules; the first steps were those of a scripted "
-            "explorer."
+            "It reads the positions of the objects, which is easier than pixels. "
+            + _LIMITS[config.specified]
         ),
         usage=(
             "import json",
             "from pathlib import Path",
             "",
-            "from wm_agents.domains.pong.object_view import PongView",
+            f"from {view.__module__} import {view.__name__}",
             "from wm_agents.imagination.features import FeatureAgent",
             f"from {policy.__module__} import {policy.__name__}",
             "",
             'description = json.loads(Path("view.json").read_text(encoding="utf-8"))',
-            "view = PongView.from_json(description)",
+            f"view = {view.__name__}.from_json(description)",
             f'policy = {policy.__name__}.load("model.safetensors")',
             "agent = FeatureAgent(policy, view)  # for evaluate(), or step by step",
         ),

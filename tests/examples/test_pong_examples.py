@@ -12,6 +12,7 @@ from wm_agents.evaluation.episodes import evaluate
 from wm_agents.policy_gradient.ppo import PPOConfig
 from wm_agents.training.summary import without_infinities
 from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.stacked_forest import ForestConfig
 
 
 def use(folder, monkeypatch):
@@ -52,6 +53,37 @@ def test_world_model(tmp_path, monkeypatch, noise):
     if noise == 0:
         assert (tmp_path / "open_loop.png").stat().st_size > 10_000
         assert (tmp_path / "play.gif").stat().st_size > 10_000
+
+
+SMALL_FOREST = ForestConfig(num_trees=1, search_steps=600, search_trees=1, min_leaves=(1,))
+
+
+def test_world_model_to_which_nothing_is_specified(tmp_path, monkeypatch):
+    config = world_model_pong.Config(
+        env_id="wm/Pong-v0",
+        specified="none",
+        train_steps=8000,
+        test_games=1,
+        forest=SMALL_FOREST,
+        own_updates=(1, 1, 1),
+        output_dir=tmp_path,
+        num_threads=1,
+        has_pictures=False,
+    )
+    summary = world_model_pong.main(config)
+    written = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert written["specified_count"] == 0
+    assert summary["mse56_step6"] < summary["persistence_mse56_step6"]
+    assert use(tmp_path, monkeypatch)["model"].config == SMALL_FOREST
+
+
+def test_dream_to_which_nothing_is_specified(tmp_path, monkeypatch):
+    config = replace(small_dream(tmp_path), specified="none", forest=SMALL_FOREST)
+    summary = dream_pong.main(config)
+    assert summary["specified_count"] == 0
+    assert summary["real_steps"] == config.max_real_steps
+    agent = use(tmp_path, monkeypatch)["agent"]
+    assert evaluate(agent, "wm/Pong-v0", 1, seed=0).returns.size == 1
 
 
 def small_dream(folder):

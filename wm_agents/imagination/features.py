@@ -18,6 +18,8 @@ from wm_agents.errors import SpaceError
 from wm_agents.observation_rows import number_array, require_finite_rows
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.objects import ObjectModel, ObjectView
+from wm_agents.world_models.stacked import StackedView
+from wm_agents.world_models.stacked_forest import StackedForestModel
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.moved import renamed
 
@@ -51,8 +53,8 @@ class FeatureModel(Unrolled):
 
     def __init__(
         self,
-        model: ObjectModel,
-        view: FeatureView,
+        model: ObjectModel | StackedForestModel,
+        view: FeatureView | StackedView,
         *,
         potential: Callable[[Array], Array] | None = None,
         gamma: float = 0.99,
@@ -109,7 +111,7 @@ class FeatureAgent:
         first_action: The smallest action of the space.
     """
 
-    def __init__(self, policy: Any, view: FeatureView, first_action: int = 0) -> None:
+    def __init__(self, policy: Any, view: FeatureView | StackedView, first_action: int = 0) -> None:
         self.policy = policy
         self.view = view
         self.first_action = first_action
@@ -149,8 +151,10 @@ class FeatureAgent:
         return (actions if rows.ndim > 1 else actions[0]), next_state
 
 
-def feature_space(view: FeatureView) -> spaces.Box:
+def feature_space(view: FeatureView | StackedView) -> spaces.Box:
     """The features that a policy reads through a view, a Box [F] without bounds."""
+    if isinstance(view, StackedView):
+        return spaces.Box(-np.inf, np.inf, (view.num_features,), np.float32)
     # An observation of the view's layout, which only the view can make.
     observation = view.observations(np.zeros((1, view.state_size), np.int32))
     num_features = view.features(view.initialize(observation)).shape[1]

@@ -40,6 +40,7 @@ KINDS = {
     "rule program": "wm_agents.world_models.program:ProgramModel",
     "sampled maximum-entropy irl": "wm_agents.irl.sampled:SampledMaxEntIRL",
     "spatial voting model": "wm_agents.domains.resolutions.spatial:SpatialModel",
+    "stacked forest world model": "wm_agents.world_models.stacked_forest:StackedForestModel",
     "tabular world model": "wm_agents.world_models.tabular:TabularModel",
     "token world model": "wm_agents.world_models.token:TokenModel",
     "value iteration": "wm_agents.planning.value:ValueIteration",

@@ -4,6 +4,10 @@ At most `max_real_steps` steps of the real game are taken, counted from the firs
 happens in an `ObjectModel` served by `ImaginedVectorEnv`, in which PPO learns from short branches that
 start in recorded states and end with a point. The first steps are those of a scripted explorer, and
 much of the game's rules is specified (`PongView` says what): not everything is learned.
+
+With `specified="none"` nothing is: the model is a `StackedForestModel`, which finds the structure of
+the observation in the recording, the first steps hold random actions for random times, rewards are
+not shaped, and the policy reads what the view found. `specification` counts what is told.
 """
 
 import time
@@ -14,21 +18,27 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.domains.pong.features import is_flying_to_enemy
 from wm_agents.domains.pong.object_view import PongView, calibrated_view
-from wm_agents.errors import ConfigError
+from wm_agents.domains.pong.specification import Specified, specified_knowledge
+from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.imagination.features import FeatureAgent, FeatureModel, feature_space
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
-from wm_agents.planning.collector import Collector
+from wm_agents.planning.collector import ActionRepeatAgent, Collector
 from wm_agents.policy_gradient.ppo import PPO, PPOConfig
-from wm_agents.training.trainer import Callback, Checkpoints, Trainer
+from wm_agents.training.trainer import Callback, Checkpoints, FitReport, Trainer
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
+from wm_agents.world_models.stacked import StackedView
+from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong.players import Explorer
+
+Array = NDArray[Any]
 
 EVALUATION_SEED = 50_000  # added to a run's seed, so that its evaluation games are new ones
 DREAM_PPO = PPOConfig(
@@ -52,6 +62,8 @@ class DreamConfig:
     """Steps of the real game, evaluation apart."""
     repeat_action_probability: float = 0.25
     """Sticky actions, in training and evaluation."""
+    specified: Specified = "everything"
+    """What the model, the policy and the first player are told of the game."""
     is_measured: bool = True
     """Estimate the constants of paddle and walls from the first round's recording, unless it is too
     short; else they are specified."""
@@ -73,7 +85,13 @@ class DreamConfig:
     entropy: tuple[float, float] = (0.01, 0.002)
     """Coefficient of the policy's entropy: in the first round, and at the end of the last."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
-    """Of the world model."""
+    """Of the world model to which rules are specified."""
+    forest: ForestConfig = field(
+        default_factory=lambda: ForestConfig(num_trees=3, search_steps=6000)
+    )
+    """Of the world model to which nothing is specified."""
+    max_repeat: int = 16
+    """The longest time for which the first random actions are held, if nothing is specified."""
     ppo: PPOConfig = DREAM_PPO
     """Of the policy; learning rate and entropy coefficient are those of the round."""
 
@@ -113,7 +131,9 @@ def gamma_of(config: DreamConfig) -> float:
     return config.ppo.gamma
 
 
-def make_policy(config: DreamConfig, view: PongView, action_space: gym.Space[Any]) -> PPO:
+def make_policy(
+    config: DreamConfig, view: PongView | StackedView, action_space: gym.Space[Any]
+) -> PPO:
     """A new policy on the features of a view."""
     return PPO((feature_space(view), action_space), config.ppo, seed=config.seed)
 
@@ -157,8 +177,9 @@ class DreamTraining:
         self.config = config
         self.env = gym.make(config.env_id, **config.env_kwargs)
         self.experience = Collector(self.env, config.seed)
-        self.view = PongView()
+        self.view: PongView | StackedView = PongView()
         self.is_view_measured = False
+        # Where nothing is specified, the first recording says what a policy reads.
         self.policy = make_policy(config, self.view, self.env.action_space)
         self.rounds: list[dict[str, float]] = []
         self.seconds = 0.0
@@ -205,14 +226,10 @@ class DreamTraining:
         config = self.config
         began = time.perf_counter()
         num_steps = config.steps_of_rounds()[number]
-        self.experience.collect(num_steps, self.agent if self.rounds else _Scripted(config.seed))
+        self.experience.collect(num_steps, self.agent if self.rounds else self.first_player())
         trajectories = self.experience.trajectories()
         collected = time.perf_counter()
-        if number == 0 and config.is_measured:
-            # Once: the policy's features rest on the view.
-            self.view, self.is_view_measured = calibrated_view(trajectories)
-        model = ObjectModel.for_env(self.env, config.model, view=self.view, seed=config.seed)
-        report = model.fit(trajectories, progress=None)
+        model, report = self.fitted_model(trajectories, number)
         fitted = time.perf_counter()
         env = imagined_games(config, model, self.view, trajectories, number)
         figures = report.metrics | improve_policy(self.policy, env, config, number)
@@ -225,6 +242,44 @@ class DreamTraining:
         }
         self.rounds.append(figures)
         return figures
+
+    def first_player(self) -> Any:
+        """Who takes the first steps."""
+        if self.config.specified == "none":
+            action_space = self.env.action_space
+            return ActionRepeatAgent(action_space, self.config.max_repeat, self.config.seed)
+        return _Scripted(self.config.seed)
+
+    def fitted_model(
+        self, trajectories: Trajectories, number: int
+    ) -> tuple[ObjectModel | StackedForestModel, FitReport]:
+        """A world model of everything recorded, and the view that goes with it."""
+        config = self.config
+        if config.specified != "everything":
+            return self._fitted_forest(trajectories)
+        if number == 0 and config.is_measured:
+            # Once: the policy's features rest on the view.
+            self.view, self.is_view_measured = calibrated_view(trajectories)
+        assert isinstance(self.view, PongView)
+        model = ObjectModel.for_env(self.env, config.model, view=self.view, seed=config.seed)
+        return model, model.fit(trajectories, progress=None)
+
+    def _fitted_forest(self, trajectories: Trajectories) -> tuple[StackedForestModel, FitReport]:
+        config = self.config
+        view = self.view if isinstance(self.view, StackedView) else None
+        model = StackedForestModel.for_env(self.env, config.forest, view=view, seed=config.seed)
+        try:
+            report = model.fit(trajectories)
+        except SpaceError:
+            # Something changes that never did before: the view and the policy begin again.
+            model = StackedForestModel.for_env(self.env, config.forest, seed=config.seed)
+            report = model.fit(trajectories)
+            view = None
+        if view is None:
+            self.view = model.view
+            self.is_view_measured = True
+            self.policy = make_policy(config, self.view, self.env.action_space)
+        return model, report
 
     def evaluate(self, num_games: int) -> dict[str, Any]:
         """Points won less points lost over full games with sampled actions, and what it took."""
@@ -244,6 +299,7 @@ class DreamTraining:
             "real_steps": self.experience.num_steps,
             "seconds": self.seconds,
             "is_view_measured": self.is_view_measured,
+            **specified_knowledge(self.config.specified).summary(),
         }
 
     def fingerprint(self) -> dict[str, Any]:
@@ -266,8 +322,10 @@ class DreamTraining:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the last finished round of this very run."""
         self.experience.replay(state["experience"])
+        kind = PongView if self.config.specified == "everything" else StackedView
+        self.view = kind.from_json(state["view"])
+        self.policy = make_policy(self.config, self.view, self.env.action_space)
         self.policy.restore(state["policy"])
-        self.view = PongView.from_json(state["view"])
         self.is_view_measured = state["is_view_measured"]
         self.rounds = state["rounds"]
         self.seconds = float(state["seconds"])
@@ -290,16 +348,21 @@ class _Scripted:
 
 def imagined_games(
     config: DreamConfig,
-    model: ObjectModel,
-    view: PongView,
+    model: ObjectModel | StackedForestModel,
+    view: PongView | StackedView,
     trajectories: Trajectories,
     number: int,
 ) -> ImaginedVectorEnv:
     """Branches from everything recorded, with rallies as episodes."""
+
+    def potential(rows: Array) -> Array:
+        return config.shaping * is_flying_to_enemy(rows)
+
     imagined = FeatureModel(
         model,
         view,
-        potential=lambda rows: config.shaping * is_flying_to_enemy(rows),
+        # Where the ball flies is something that has to be told.
+        potential=None if config.specified == "none" else potential,
         gamma=gamma_of(config),
     )
     return ImaginedVectorEnv(

@@ -3,10 +3,13 @@
 Trains on games of players that explore or act at random and tests on full games of another one,
 from random starts; test windows whose first step also occurs in training are left out. The model
 reads the observations and actions before a window, then nothing but the actions.
+
+Where nothing is specified, no explorer that knows the ball plays for training: half of the steps
+hold random actions, and half are those of a policy that learns in the model itself.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.domains.pong.dreaming import DreamConfig, DreamTraining
+from wm_agents.domains.pong.object_view import calibrated_view
+from wm_agents.domains.pong.specification import Specified
 from wm_agents.domains.pong.state import FEATURE_OF_PART, NEWEST_COLUMNS, Part
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
+from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
 from wm_envs import oracle, record
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong import dynamics, render
@@ -34,7 +41,10 @@ NEWEST = np.array(NEWEST_COLUMNS)
 BALL_X = NEWEST_COLUMNS[PongFeature.BALL_X]
 BALL_Y = NEWEST_COLUMNS[PongFeature.BALL_Y]
 LAST_BALL_X = BALL_X - 1
+MEAN_LENGTH = 780  # steps of a game of random actions
 FAST = 8.0  # pixels a step: 2 a frame
+HOLDS = (1, 2, 3, 5, 12, 30)  # longest times for which random actions are held
+OWN_SHARES = (0.4, 0.3, 0.3)  # of the steps that explore in rounds
 STEPS = (1, 6)  # at which errors are given, beside the horizon
 
 
@@ -63,8 +73,14 @@ class OpenLoopConfig:
     """Steps between the starts of test windows."""
     spread_windows: int = 200
     """Windows in which the noise of sticky actions is drawn anew, which is slow in the original."""
+    specified: Specified = "everything"
+    """What the model and the players of its training are told of the game."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(num_updates=800))
-    """Of the world model."""
+    """Of the world model to which rules are specified."""
+    forest: ForestConfig = field(default_factory=ForestConfig)
+    """Of the world model to which nothing is specified."""
+    own_updates: tuple[int, int, int] = (40, 40, 1)
+    """Updates of the policy whose games such a model learns from, by round; the last plays none."""
     num_threads: int = 2
     """Threads of torch."""
 
@@ -124,13 +140,57 @@ class _OpenLoopWindows:
 
 
 def record_training(config: OpenLoopConfig) -> Trajectories:
-    """Games of two players, cut where the steps are spent."""
+    """Games to learn from, cut where the steps are spent."""
+    if config.specified == "none":
+        return _record_without_knowledge(config)
+    return _record_scripted(config)
+
+
+def _record_without_knowledge(config: OpenLoopConfig) -> Trajectories:
+    """Random actions held for times of all lengths, and a policy that learns in rounds."""
+    num_random = config.train_steps // 2
+    episodes = []
+    for number, max_hold in enumerate(HOLDS):
+        seed = config.seed + 1000 * number
+        steps = num_random // len(HOLDS)
+        recording = record(
+            config.env_id,
+            episodes=max(steps // MEAN_LENGTH, 1),
+            policy=RandomHolder(seed, max_hold=max_hold),
+            seed=seed,
+            env_kwargs={**config.env_kwargs, "time_limit": min(1000, steps)},
+            progress=False,
+        )
+        episodes += [recording.episode(row) for row in range(recording.num_episodes)]
+    num_left = config.train_steps - sum(len(episode.actions) for episode in episodes)
+    explorer = DreamTraining(
+        DreamConfig(
+            env_id=config.env_id,
+            seed=config.seed + 1000 * len(HOLDS),
+            max_real_steps=num_left,
+            repeat_action_probability=config.repeat_action_probability,
+            specified="none",
+            shares=OWN_SHARES,
+            dream_updates=config.own_updates,
+            forest=replace(
+                config.forest,
+                num_trees=min(config.forest.num_trees, 3),
+                search_steps=min(config.forest.search_steps, 6000),
+            ),
+        )
+    )
+    explorer.train()
+    return Trajectories.concatenate([*episodes, explorer.experience.trajectories()])
+
+
+def _record_scripted(config: OpenLoopConfig) -> Trajectories:
+    """Games of two players."""
     episodes = []
     for number, (player, share) in enumerate(((Explorer, 0.75), (RandomHolder, 0.25))):
         seed = config.seed + 1000 * number
         steps = round(share * config.train_steps)
         # An explorer's episode lasts to its limit, a random player loses in about 780 steps.
-        mean_length = 1000 if player is Explorer else 780
+        mean_length = 1000 if player is Explorer else MEAN_LENGTH
         recording = record(
             config.env_id,
             episodes=max(steps // mean_length, 1),
@@ -142,6 +202,16 @@ def record_training(config: OpenLoopConfig) -> Trajectories:
     ends = np.cumsum([len(episode.actions) for episode in episodes])
     num_kept = max(int((ends <= config.train_steps).sum()), 1)
     return Trajectories.concatenate(episodes[:num_kept])
+
+
+def untrained_model(
+    config: OpenLoopConfig, env: gym.Env[Any, Any], train: Trajectories
+) -> tuple[ObjectModel | StackedForestModel, bool]:
+    """The model of what is specified, and whether its view is estimated from the recording."""
+    if config.specified != "everything":
+        return StackedForestModel.for_env(env, config.forest, seed=config.seed), True
+    view, is_measured = calibrated_view(train)
+    return ObjectModel.for_env(env, config.model, view=view, seed=config.seed), is_measured
 
 
 def play_test(
@@ -186,7 +256,10 @@ def _test_player(config: OpenLoopConfig, number: int) -> Callable[[Array], Array
 
 
 def open_loop_windows(
-    config: OpenLoopConfig, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
+    config: OpenLoopConfig,
+    env: gym.Env[Any, Any],
+    model: ObjectModel | StackedForestModel,
+    train: Trajectories,
 ) -> tuple[_OpenLoopWindows, int]:
     """Windows from games of the test player, and how many were left out.
 
@@ -212,7 +285,7 @@ def open_loop_windows(
     return windows, int((has_room & is_in_training[starts]).sum())
 
 
-def imagine(model: ObjectModel, windows: _OpenLoopWindows) -> Array:
+def imagine(model: ObjectModel | StackedForestModel, windows: _OpenLoopWindows) -> Array:
     """The likeliest future [W, H + 1, 56] under the recorded actions."""
     rollout = model.rollout(windows.starts, torch.as_tensor(windows.actions))
     observations: Array = rollout.observations.numpy()
@@ -370,7 +443,10 @@ def draw_errors(
 
 
 def draw_play(
-    model: ObjectModel, windows: _OpenLoopWindows, path: Path, num_windows: int = 8
+    model: ObjectModel | StackedForestModel,
+    windows: _OpenLoopWindows,
+    path: Path,
+    num_windows: int = 8,
 ) -> None:
     """Real play on the left, imagined play on the right, set right again after every window."""
     import imageio
