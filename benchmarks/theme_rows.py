@@ -275,11 +275,12 @@ def lap_rows(planning: Figures, scratch: Figures) -> Iterator[Row]:
 
 
 def expert_rows(figures: Figures) -> Iterator[Row]:
-    """Real and generated circuits."""
-    for kind, words in (("real", "15 real circuits"), ("random", "30 generated circuits")):
-        row = figures[kind]
-        clean = f"{row['clean_circuits']} of {row['circuits']}"
-        yield words, clean, fixed(row["total_of_second_laps"]), fixed(row["ratio"], 3)
+    """Real and generated circuits, of both experts."""
+    for driver, of_driver in (("", figures), (", wm/Driving-v1", figures["mended"])):
+        for kind, words in (("real", "15 real circuits"), ("random", "30 generated circuits")):
+            row = of_driver[kind]
+            clean = f"{row['clean_circuits']} of {row['circuits']}"
+            yield words + driver, clean, fixed(row["total_of_second_laps"]), fixed(row["ratio"], 3)
 
 
 def crash_rows(figures: Figures) -> Iterator[Row]:

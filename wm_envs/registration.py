@@ -138,6 +138,12 @@ TABLE = (
         f"{DRIVING}:DrivingEnv",
         f"{DRIVING}:DrivingVectorEnv",
     ),
+    Registration(
+        "wm/Driving-v1",
+        "The same car and circuits with an expert whose line keeps its margins everywhere.",
+        f"{DRIVING}:DrivingEnv",
+        f"{DRIVING}:MendedDrivingVectorEnv",
+    ),
 )
 
 
