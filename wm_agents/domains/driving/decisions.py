@@ -39,6 +39,7 @@ from wm_envs.driving.track import Track
 DECISION_TIME = ACTION_REPEAT * TIME_STEP  # s
 NUM_TARGETS = NUM_MOTIONS + 3
 NUM_INPUTS = NUM_MOTIONS + 3 + 4
+LEARNING_RATE = 2e-3  # of the fit; it falls linearly to a hundredth
 MAX_STEP = 12.0  # m along the centre line in a decision
 NUM_PROJECTIONS = 2  # Newton steps to the foot of the car on the centre line
 MAX_HEADING, MAX_SIDESLIP_RATIO = 1.5, 1.55  # rad, and sideways over forward speed: a spin
@@ -349,14 +350,14 @@ class _Fit:
         self.num_updates = num_updates
         self.batch_size = batch_size
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-3)
+        self.optimizer = torch.optim.Adam(model.network.parameters(), lr=LEARNING_RATE)
         # Units from the newest data; a warm start keeps its weights and learns the difference.
         model.scale.copy_(self.data.targets.std(0).clamp_min(1e-4))
 
     def step(self, update: int) -> Mapping[str, float]:
         """One update, each member on a batch of its own."""
         for group in self.optimizer.param_groups:
-            group["lr"] = 1e-3 * (1.0 - update / self.num_updates) + 1e-5
+            group["lr"] = LEARNING_RATE * (1.01 - update / self.num_updates)
         shape = (self.model.num_members, self.batch_size)
         rows = torch.randint(len(self.data), shape, generator=self.generator)
         predicted = self.model.predict(self.data.motion[rows], self.data.actions[rows])

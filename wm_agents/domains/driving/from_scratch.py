@@ -39,7 +39,7 @@ from wm_agents.domains.driving.observations import ENV_OPTIONS
 from wm_agents.domains.driving.recording import NoisyExpert
 from wm_agents.domains.driving.task import ACTION_REPEAT, MAX_STEERING, to_decision
 from wm_agents.errors import ConfigError
-from wm_agents.training.config_checks import require_at_least, require_integers
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.trainer import Trainer
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
@@ -55,6 +55,7 @@ FIRST_NOISE, LATER_NOISE = 0.5, 0.15  # standard deviations of what is added to 
 NOISE_MEMORY = 0.8  # of that noise, from one decision to the next
 TRAINING_SEEDS = 10_000  # training circuits have seeds from here on, those of tests are below
 LAP_LIMIT = 30_000  # steps
+MIN_STEPS = 400  # real ones before the first fit
 
 Act = Callable[[Roads, Cars], Tensor]
 """Decisions [B, 2] of cars."""
@@ -65,7 +66,7 @@ class FromScratchConfig:
     """How much is driven, fitted and imagined.
 
     Attributes:
-        first_steps: Real steps of 0.02 s at random on the oval.
+        first_steps: Real steps of 0.02 s at random on the oval; 0 only beside the expert's.
         round_steps: Real steps with the policy before each later round.
         rounds: Of fitting and imagining; the first and its driving are on the oval alone.
         first_updates: Windows of imagination in the first round.
@@ -102,7 +103,6 @@ class FromScratchConfig:
     def __post_init__(self) -> None:
         require_integers(
             1,
-            first_steps=self.first_steps,
             round_steps=self.round_steps,
             rounds=self.rounds,
             first_updates=self.first_updates,
@@ -114,7 +114,14 @@ class FromScratchConfig:
             num_members=self.num_members,
             model_width=self.model_width,
         )
-        require_at_least(0, expert_steps=self.expert_steps, seed=self.seed)
+        require_integers(
+            0, first_steps=self.first_steps, expert_steps=self.expert_steps, seed=self.seed
+        )
+        if self.first_steps + self.expert_steps < MIN_STEPS:
+            raise ConfigError(
+                f"first_steps={self.first_steps} and expert_steps={self.expert_steps}: the first "
+                f"model needs {MIN_STEPS} real steps of one or the other"
+            )
         if self.learning.num_cars % self.num_members:
             raise ConfigError(
                 f"num_cars={self.learning.num_cars} imagined cars are not shared evenly by "
@@ -322,9 +329,9 @@ def learn_to_drive(
         is_first, is_last = number == 0, number == config.rounds - 1
         if is_first and config.expert_steps:
             driver.explorer.drive_expert(config.expert_steps, circuits)
-        if is_first:
+        if is_first and config.first_steps:
             driver.explorer.drive(config.first_steps, [oval()], None, FIRST_NOISE)
-        else:
+        if not is_first:
             # The second round still explores the oval: nothing else was ever driven.
             roads = [oval()] if number == 1 else circuits
             driver.explorer.drive(config.round_steps, roads, driver.act, LATER_NOISE)
