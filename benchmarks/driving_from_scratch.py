@@ -29,6 +29,7 @@ from wm_agents.domains.driving.from_scratch import (
     learn_to_drive,
 )
 from wm_agents.domains.driving.recording import split_circuits
+from wm_agents.training.checkpoints import save_checkpoint
 from wm_envs.data.paths import expand_paths
 from wm_envs.driving.track import Track, make_track, random_track
 
@@ -90,7 +91,17 @@ def finished_row(
     for row in read_rows(config.output_dir):
         if row["arm"] == arm and row["seed"] == seed:
             return row
-    driver = learn_to_drive(FromScratchConfig(seed=seed, **ARMS[arm]))
+    driver = learn_to_drive(
+        FromScratchConfig(seed=seed, **ARMS[arm]),
+        lambda driver: print(arm, seed, driver.history[-1], flush=True),
+    )
+    tensors = {
+        f"{name}.{key}": tensor
+        for name, network in driver.networks().items()
+        for key, tensor in network.state_dict().items()
+    }
+    name = f"{arm.replace(' ', '_')}_{seed}.safetensors"
+    save_checkpoint(config.output_dir / name, tensors, {"arm": arm, "seed": seed})
     row = {
         "arm": arm,
         "seed": seed,

@@ -54,6 +54,12 @@ LOWEST_MOTION = (-5.0, -30.0, -60.0, -60.0, -5.0, -1.0, 0.0, 0.0, 20.0, 20.0, 20
 HIGHEST_MOTION = (120.0, 30.0, 60.0, 60.0, 5.0, 1.0, 1.0, 1.0, 180.0, 180.0, 180.0, 180.0)
 MIRROR = (1.0, -1.0, 1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 MIRRORED_ORDER = [0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 11, 10]  # of `Motion`: tyres change sides
+# Tensors of the above, made once: a window asks for them a hundred times.
+_SIZES, _CENTRES = torch.tensor(MOTION_SIZES), torch.tensor(MOTION_CENTRES)
+_LOWEST, _HIGHEST = torch.tensor(LOWEST_MOTION), torch.tensor(HIGHEST_MOTION)
+_TURNS = torch.tensor(TURNS, dtype=torch.float32)
+_AHEAD = torch.tensor(TURNS + WIDTHS, dtype=torch.float32)
+_PIECES = _TURNS[1:] - _TURNS[:-1]
 NUM_FEATURES = NUM_MOTIONS + 4 + len(TURNS) - 1 + 2 * len(WIDTHS)
 
 
@@ -200,12 +206,11 @@ def cars_of(roads: Roads, circuits: Tensor, observations: NDArray[np.float32]) -
 
 def features(roads: Roads, cars: Cars, places: Places) -> Tensor:
     """What a policy sees [B, 42]: motion, place, and the road ahead as the map has it."""
-    ahead = torch.tensor(TURNS + WIDTHS, dtype=torch.float32)
-    road = roads.at(cars.circuits, cars.distance[:, None] + ahead)  # [B, P, 6]
+    road = roads.at(cars.circuits, cars.distance[:, None] + _AHEAD)  # [B, P, 6]
     headings = road[:, : len(TURNS), Roads.HEADING]
-    bends = (headings[:, 1:] - headings[:, :-1]) / (ahead[1 : len(TURNS)] - ahead[: len(TURNS) - 1])
+    bends = (headings[:, 1:] - headings[:, :-1]) / _PIECES
     widths = road[:, len(TURNS) :, Roads.RIGHT :].flatten(1)
-    motion = (cars.motion - torch.tensor(MOTION_CENTRES)) / torch.tensor(MOTION_SIZES)
+    motion = (cars.motion - _CENTRES) / _SIZES
     own = [
         places.offset / 5.0,
         places.heading / 0.15,
@@ -248,7 +253,7 @@ class DecisionModel(nn.Module):
         slips = torch.stack(
             [front / SMALL_SLIP, rear / SMALL_SLIP, front / LARGE_SLIP, rear / LARGE_SLIP], -1
         )
-        scaled = (motion - torch.tensor(MOTION_CENTRES)) / torch.tensor(MOTION_SIZES)
+        scaled = (motion - _CENTRES) / _SIZES
         inputs = torch.cat([scaled, actions, torch.tanh(slips)], -1)
         outputs: Tensor = self.network(inputs)
         return outputs * self.scale
@@ -270,8 +275,8 @@ class DecisionModel(nn.Module):
     def moved(roads: Roads, cars: Cars, changes: Tensor) -> tuple[Cars, Tensor]:
         """The cars after predicted changes [B, 15], see `advance`."""
         before = cars.motion
-        low, high = torch.tensor(LOWEST_MOTION), torch.tensor(HIGHEST_MOTION)
-        motion = torch.minimum(torch.maximum(before + changes[:, :NUM_MOTIONS], low), high)
+        motion = before + changes[:, :NUM_MOTIONS]
+        motion = torch.minimum(torch.maximum(motion, _LOWEST), _HIGHEST)
         ahead = DECISION_TIME * before[:, Motion.VX] + changes[:, NUM_MOTIONS]
         aside = DECISION_TIME * before[:, Motion.VY] + changes[:, NUM_MOTIONS + 1]
         turned = DECISION_TIME * before[:, Motion.YAW_RATE] + changes[:, NUM_MOTIONS + 2]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from wm_agents.domains.driving.analytic import (
     VALUE_SCALE,
@@ -88,9 +88,9 @@ class FromScratchConfig:
     first_steps: int = 10_000
     round_steps: int = 12_500
     rounds: int = 5
-    first_updates: int = 200
+    first_updates: int = 150
     round_updates: int = 250
-    last_updates: int = 800
+    last_updates: int = 1200
     num_circuits: int = 100
     num_cars: int = 8
     fit_updates: int = 1600
@@ -303,6 +303,16 @@ class Driver:
     agent: AnalyticPolicy
     explorer: Explorer
     history: list[dict[str, float]]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What a file of the driver has to hold."""
+        agent = self.agent
+        return {
+            "model": agent.model,
+            "policy": agent.policy,
+            "values": agent.values,
+            "slow_values": agent.slow_values,
+        }
 
     @torch.no_grad()
     def act(self, roads: Roads, cars: Cars) -> Tensor:
