@@ -140,7 +140,7 @@ TABLE = (
     ),
     Registration(
         "wm/Driving-v1",
-        "The same car and circuits with an expert whose line keeps its margins everywhere.",
+        "Drive a racing car around a circuit as fast as it will go.",
         f"{DRIVING}:DrivingEnv",
         f"{DRIVING}:MendedDrivingVectorEnv",
     ),
