@@ -234,7 +234,12 @@ class DecisionModel(nn.Module):
         num_members: Networks, E.
         width: Hidden units in each of two layers.
         generator: Draws the weights.
+
+    Attributes:
+        scale: Spread of what is predicted [15], the unit of the networks' outputs.
     """
+
+    scale: Tensor
 
     def __init__(self, num_members: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
