@@ -21,15 +21,17 @@ import tyro
 from benchmarks.report import RESULTS, append_row, read_rows, write_result
 from wm_agents.domains.driving.from_scratch import (
     SPECIFIED,
+    Driver,
     Foresight,
     FromScratchConfig,
     beside_expert,
     drive_circuits,
     expert_times,
     learn_to_drive,
+    new_driver,
 )
 from wm_agents.domains.driving.recording import split_circuits
-from wm_agents.training.checkpoints import save_checkpoint
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_envs.data.paths import expand_paths
 from wm_envs.driving.track import Track, make_track, random_track
 
@@ -91,24 +93,8 @@ def finished_row(
     for row in read_rows(config.output_dir):
         if row["arm"] == arm and row["seed"] == seed:
             return row
-    driver = learn_to_drive(
-        FromScratchConfig(seed=seed, **ARMS[arm]),
-        lambda driver: print(arm, seed, driver.history[-1], flush=True),
-    )
-    tensors = {
-        f"{name}.{key}": tensor
-        for name, network in driver.networks().items()
-        for key, tensor in network.state_dict().items()
-    }
-    name = f"{arm.replace(' ', '_')}_{seed}.safetensors"
-    save_checkpoint(config.output_dir / name, tensors, {"arm": arm, "seed": seed})
-    row = {
-        "arm": arm,
-        "seed": seed,
-        "real_steps": driver.explorer.num_steps,
-        "cpu_seconds": driver.history[-1]["cpu_seconds"],
-        "rounds": driver.history,
-    }
+    driver, figures = learned(arm, seed, config)
+    row = {"arm": arm, "seed": seed, **figures}
     for name, tracks in sets.items():
         experts = [expert_times(track) for track in tracks]
         for label in DRIVERS:
@@ -119,6 +105,40 @@ def finished_row(
     for name in sets:
         print(arm, seed, name, [row[f"{name}, {label}"] for label in DRIVERS], flush=True)
     return row
+
+
+def learned(arm: str, seed: int, config: Config) -> tuple[Driver, dict[str, Any]]:
+    """What a run learned and its figures, from its file where an earlier one was stopped later."""
+    settings = FromScratchConfig(seed=seed, **ARMS[arm])
+    path = config.output_dir / f"{arm.replace(' ', '_').replace(chr(39), '')}_{seed}.safetensors"
+    if path.exists():
+        stored = load_checkpoint(path)
+        driver = new_driver(settings)
+        for name, network in driver.networks().items():
+            prefix = f"{name}."
+            network.load_state_dict(
+                {
+                    key.removeprefix(prefix): tensor
+                    for key, tensor in stored.tensors.items()
+                    if key.startswith(prefix)
+                }
+            )
+        return driver, stored.metadata["figures"]
+    driver = learn_to_drive(
+        settings, lambda driver: print(arm, seed, driver.history[-1], flush=True)
+    )
+    tensors = {
+        f"{name}.{key}": tensor
+        for name, network in driver.networks().items()
+        for key, tensor in network.state_dict().items()
+    }
+    figures = {
+        "real_steps": driver.explorer.num_steps,
+        "cpu_seconds": driver.history[-1]["cpu_seconds"],
+        "rounds": driver.history,
+    }
+    save_checkpoint(path, tensors, {"arm": arm, "seed": seed, "figures": figures})
+    return driver, figures
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -320,6 +320,14 @@ class Driver:
         return self.agent.decide(features(roads, cars, place_of(roads, cars)))
 
 
+def new_driver(config: FromScratchConfig) -> Driver:
+    """A driver that has learned nothing yet."""
+    generator = torch.Generator().manual_seed(config.seed)
+    model = DecisionModel(config.num_members, config.model_width, generator)
+    agent = AnalyticPolicy(model, config.learning, config.seed)
+    return Driver(agent, Explorer(config.num_cars, config.seed), [])
+
+
 def learn_to_drive(
     config: FromScratchConfig, on_round: Callable[[Driver], None] | None = None
 ) -> Driver:
@@ -329,10 +337,8 @@ def learn_to_drive(
         config: How much of what.
         on_round: Called after each round.
     """
-    generator = torch.Generator().manual_seed(config.seed)
-    model = DecisionModel(config.num_members, config.model_width, generator)
-    agent = AnalyticPolicy(model, config.learning, config.seed)
-    driver = Driver(agent, Explorer(config.num_cars, config.seed), [])
+    driver = new_driver(config)
+    agent, model = driver.agent, driver.agent.model
     circuits = training_circuits(config)
     began = time.process_time()
     for number in range(config.rounds):
