@@ -134,7 +134,8 @@ class StraightCar(DecisionModel):
 
 
 def test_gradients_through_the_model_teach_throttle():
-    agent = AnalyticPolicy(StraightCar(), AnalyticConfig(num_cars=16, horizon=6, width=32), 0)
+    config = AnalyticConfig(num_cars=16, horizon=6, width=32, learning_rate=5e-3)
+    agent = AnalyticPolicy(StraightCar(), config, 0)
     roads = Roads([oval()])
     cars = Fleet(roads, [0], None).cars()
     row = features(roads, cars, place_of(roads, cars))
