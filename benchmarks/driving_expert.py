@@ -1,6 +1,9 @@
 """Two laps of the expert on every circuit of a folder, beside the quasi-steady limit.
 
 python -m benchmarks.driving_expert --circuits ../shared/data/racetracks
+
+The experts of `wm/Driving-v0` and `wm/Driving-v1` drive the same laps and the same random starts,
+from which a car has left the road or spun where it ends within 12 seconds.
 """
 
 import argparse
@@ -8,15 +11,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.report import write_result
-from wm_envs.driving.env import DrivingVectorEnv
+from wm_envs.driving.env import DrivingVectorEnv, MendedDrivingVectorEnv
 from wm_envs.driving.expert import line_of
 
 CIRCUITS = Path(__file__).parents[1].parent / "shared" / "data" / "racetracks"
 NUM_LAPS = 2
+NUM_STARTS, START_STEPS, START_SEED = 400, 600, 0  # per circuit; 12 s
 
 
-def two_laps(track: str | Path, track_seed: int = 0) -> dict[str, Any]:
+def two_laps(track: str | Path, track_seed: int = 0, *, is_mended: bool = False) -> dict[str, Any]:
     """From a rolling start at the line.
 
     The lap times, the first one with the start, and whether the car stayed on.
@@ -28,7 +34,8 @@ def two_laps(track: str | Path, track_seed: int = 0) -> dict[str, Any]:
         "random_start": False,
         "time_limit": 30_000,
     }
-    env = DrivingVectorEnv(1, **options)
+    env_class = MendedDrivingVectorEnv if is_mended else DrivingVectorEnv
+    env = env_class(1, **options)
     env.reset(seed=0)
     lap_times: list[float] = []
     is_over = False
@@ -40,8 +47,19 @@ def two_laps(track: str | Path, track_seed: int = 0) -> dict[str, Any]:
     return {
         "is_clean": not terminated[0] and len(lap_times) == NUM_LAPS,
         "lap_times": lap_times,
-        "limit": round(line_of(env.parameters).lap_time, 3),
+        "limit": round(line_of(env.parameters, is_mended=is_mended).lap_time, 3),
     }
+
+
+def lost_starts(track: str | Path, *, is_mended: bool = False) -> int:
+    """Random starts of `NUM_STARTS` on a circuit from which the expert leaves the road or spins."""
+    env_class = MendedDrivingVectorEnv if is_mended else DrivingVectorEnv
+    env = env_class(NUM_STARTS, track=track)
+    env.reset(seed=START_SEED)
+    has_ended = np.zeros(NUM_STARTS, np.bool_)
+    for _ in range(START_STEPS):
+        has_ended |= env.step(env.expert_actions())[2]
+    return int(has_ended.sum())
 
 
 def summarise(circuits: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -75,7 +93,30 @@ def main() -> None:
         )
     real = summarise({path.stem: two_laps(path) for path in files})
     made = {f"random {seed}": two_laps("random", seed) for seed in range(arguments.random_tracks)}
-    figures = {"real": real, "random": summarise({name: made[name] for name in made})}
+    mended = {
+        "real": summarise({path.stem: two_laps(path, is_mended=True) for path in files}),
+        "random": summarise(
+            {
+                f"random {seed}": two_laps("random", seed, is_mended=True)
+                for seed in range(arguments.random_tracks)
+            }
+        ),
+    }
+    lost = {
+        name: {path.stem: lost_starts(path, is_mended=is_mended) for path in files}
+        for name, is_mended in (("wm/Driving-v0", False), ("wm/Driving-v1", True))
+    }
+    starts = {
+        "starts": NUM_STARTS * len(files),
+        "lost": {name: sum(by_circuit.values()) for name, by_circuit in lost.items()},
+        "by_circuit": lost,
+    }
+    figures = {
+        "real": real,
+        "random": summarise({name: made[name] for name in made}),
+        "mended": mended,
+        "starts": starts,
+    }
     print(json.dumps(figures, indent=2))
     command = "python -m benchmarks.driving_expert"
     print(f"written to {write_result('driving_expert', figures, seeds=0, command=command)}")

@@ -295,12 +295,25 @@ def lap_rows(planning: Figures, scratch: Figures) -> Iterator[Row]:
     yield "planner in the learned model, without that policy", clean, "none"
 
 
+def from_scratch_rows(figures: Figures) -> Iterator[Row]:
+    """The policy by itself and with foresight, for each arm."""
+    for arm, row in figures["arms"].items():
+        for driver in ("policy", "with foresight"):
+            for kind in ("random", "real"):
+                found = row[f"{kind}, {driver}"]
+                clean = f"{found['clean']} of {found['circuits']}"
+                speed = found["speed_of_expert"]
+                words = "none" if speed is None else fixed(speed, 3)
+                yield f"{driver}, {arm}", kind, clean, words
+
+
 def expert_rows(figures: Figures) -> Iterator[Row]:
-    """Real and generated circuits."""
-    for kind, words in (("real", "15 real circuits"), ("random", "30 generated circuits")):
-        row = figures[kind]
-        clean = f"{row['clean_circuits']} of {row['circuits']}"
-        yield words, clean, fixed(row["total_of_second_laps"]), fixed(row["ratio"], 3)
+    """Real and generated circuits, of both experts."""
+    for driver, of_driver in (("", figures), (", wm/Driving-v1", figures["mended"])):
+        for kind, words in (("real", "15 real circuits"), ("random", "30 generated circuits")):
+            row = of_driver[kind]
+            clean = f"{row['clean_circuits']} of {row['circuits']}"
+            yield words + driver, clean, fixed(row["total_of_second_laps"]), fixed(row["ratio"], 3)
 
 
 def crash_rows(figures: Figures) -> Iterator[Row]:

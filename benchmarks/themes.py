@@ -247,6 +247,13 @@ THEMES = (
                 rows.lap_rows,
             ),
             Table(
+                "Driving from scratch",
+                ("driving_from_scratch",),
+                ("Driver", "Circuits never driven", "Clean", "Times the expert's speed"),
+                rows.from_scratch_rows,
+                "Learned without an expert or recorded laps, one seed; speed on the clean circuits.",
+            ),
+            Table(
                 "The expert",
                 ("driving_expert",),
                 ("Circuits", "Clean", "Second laps in all, s", "Times the physical limit"),

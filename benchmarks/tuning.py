@@ -241,6 +241,7 @@ NO_COMPARISONS = {
     "domain_throughput": _SPEED,
     "dream_pong_seed_5": "one run of a script",
     "driving_expert": "a scripted driver beside a physical limit",
+    "driving_from_scratch": _REFERENCE,
     "driving_speed": _SPEED,
     "house": _COUNTS,
     "irl_recovery": _REFERENCE,

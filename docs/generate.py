@@ -31,8 +31,16 @@ RESULTS = DOCS.parent / "benchmarks" / "results"
 
 # Of the films.
 FRAMES, WIDTH, HEIGHT, MILLISECONDS, COLORS = 24, 320, 240, 250, 48
-OPTIONS: dict[str, dict[str, Any]] = {"wm/Driving-v0": {"track": "figure_eight"}}
-STEPS_PER_FRAME = {"wm/Driving-v0": 12, "wm/Pong-v0": 4, "wm/PongAtari-v0": 4}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "wm/Driving-v0": {"track": "figure_eight"},
+    "wm/Driving-v1": {"track": "figure_eight"},
+}
+STEPS_PER_FRAME = {
+    "wm/Driving-v0": 12,
+    "wm/Driving-v1": 12,
+    "wm/Pong-v0": 4,
+    "wm/PongAtari-v0": 4,
+}
 
 DOMAINS = {
     "symbolic": "Puzzles of symbols",

@@ -140,6 +140,12 @@ TABLE = (
         f"{DRIVING}:DrivingEnv",
         f"{DRIVING}:DrivingVectorEnv",
     ),
+    Registration(
+        "wm/Driving-v1",
+        "Drive a racing car around a circuit as fast as it will go.",
+        f"{DRIVING}:DrivingEnv",
+        f"{DRIVING}:MendedDrivingVectorEnv",
+    ),
 )
 
 

@@ -35,6 +35,9 @@ SMALLER = {
     "--shield-cars 8",
     "dream_driving": "--recorded-episodes 2 --rounds 1 --round-steps 30 --dream-gradients 4 --model-free-decisions 20 "
     "--evaluate-every 10 --evaluation-episodes 1 --episode-decisions 5 --dream-envs 2 --num-updates 5",
+    "drive_from_scratch": "--first-steps 400 --round-steps 300 --rounds 2 --first-updates 1 --round-updates 1 "
+    "--last-updates 1 --num-circuits 2 --fit-updates 4 --model-width 8 --num-random 1 --laps 1 --no-has-foresight "
+    "--learning.num-cars 6 --learning.horizon 2 --learning.width 8",
     "train_debate": "--persons 2",
     "build_trajectories": "",
     "forecast_votes": "--num-draws 1 --num-revealed 3 --cards FR --quiet",

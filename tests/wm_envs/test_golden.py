@@ -13,4 +13,7 @@ def test_trajectories_are_those_of_the_registered_versions():
 
 
 def test_no_two_trajectories_are_the_same():
-    assert len(set(GOLDEN.values())) == len(GOLDEN)
+    # The versions of the driving id differ in their experts alone, which these do not ask.
+    versions = {GOLDEN[f"wm/Driving-v{version} {{}}"] for version in (0, 1)}
+    assert len(versions) == 1
+    assert len(set(GOLDEN.values())) == len(GOLDEN) - 1

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -111,6 +111,9 @@ class DrivingEnv(KernelEnv):
     | `time_limit` | 8000 | steps of an episode |
 
     ## Version History
+    - v1: the same car and circuits with a mended expert. Its line keeps half a car and 0.2 m from
+      the edges, and away from the fold of the coordinates, at every metre of the road; it brakes
+      where the way back to the line asks for more grip than there is.
     - v0: first version.
     """
 
@@ -208,6 +211,7 @@ class DrivingVectorEnv(KernelVectorEnv):
     """A batch of cars, each alone on the same circuit."""
 
     env_class = DrivingEnv
+    has_mended_expert: ClassVar[bool] = False
 
     @property
     def parameters(self) -> Array:
@@ -223,8 +227,15 @@ class DrivingVectorEnv(KernelVectorEnv):
 
         # Only when asked: the racing line takes a second.
         if not hasattr(self, "_expert"):
-            self._expert = Expert(self._rules.parameters)
+            parameters = self._rules.parameters
+            self._expert = Expert(parameters, is_mended=self.has_mended_expert)
         return self._expert.actions(self._states)
+
+
+class MendedDrivingVectorEnv(DrivingVectorEnv):
+    """The batch of `wm/Driving-v1`: the same cars, and the mended expert."""
+
+    has_mended_expert = True
 
 
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:

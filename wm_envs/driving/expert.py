@@ -30,12 +30,22 @@ SLOPE_LENGTH = 4.0
 MAX_LINE_ERROR, MAX_COURSE_ERROR = 3.0, 0.3  # m, rad
 # Of what an axle has left for longitudinal force.
 USED_GRIP = 0.95
+# What follows is of the mended expert alone.
+# rad, of the way back against the line, in place of MAX_LINE_ERROR: a line that crosses the road
+# leads a car that is far off it over the edge, unless the way back is about as steep.
+MAX_APPROACH, MAX_TURN = 0.5, 0.8
+# Of the lateral grip that the way back to the line may ask for at the speed that is driven.
+SAVING_GRIP = 1.0
+# rad that the car slides more than its bend explains: pedals are full up to the first, none at
+# the second.
+MIN_SLIDE, MAX_SLIDE = 0.10, 0.20
 
 LINE = np.dtype(
     [
         ("length", np.float64),
         ("inverse_spacing", np.float64),
         ("grip_scale", np.float64),
+        ("is_mended", np.bool_),
         ("offset", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
         ("course", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
         ("curvature", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
@@ -52,14 +62,20 @@ class Expert:
         parameters: The parameter row [1] of the environment's rules.
         grip_share: Share of the peak grip that the speed profile uses: 0.89 laps fifteen real
             circuits without leaving the road, 1 is the quasi-steady limit.
+        is_mended: The expert of `wm/Driving-v1`: its line keeps its margins between the knots, it
+            slows down where the way back to the line asks for more grip than there is, and lifts
+            where the car slides. Without it, that of `wm/Driving-v0`.
 
     Attributes:
         line: The racing line of the circuit, with its profile and limit.
     """
 
-    def __init__(self, parameters: Array, grip_share: float = GRIP_SHARE) -> None:
-        self.line = line_of(parameters)
+    def __init__(
+        self, parameters: Array, grip_share: float = GRIP_SHARE, *, is_mended: bool = False
+    ) -> None:
+        self.line = line_of(parameters, is_mended=is_mended)
         self.table = line_table(parameters, self.line)
+        self.table["is_mended"] = is_mended
         grip = grip_share * dynamics.PEAK_GRIP * float(parameters["grip_scale"][0])
         steps = np.diff(self.line.place, append=self.line.length)
         speed = speed_profile(self.line.curvature, steps, grip)
@@ -90,18 +106,19 @@ class Expert:
         return actions
 
 
-def line_of(parameters: Array) -> RacingLine:
+def line_of(parameters: Array, *, is_mended: bool = False) -> RacingLine:
     """The racing line of the circuit in a parameter row [1]; the last sixteen are kept."""
     track = track_of(parameters)
     grip_scale = float(parameters.reshape(-1)[0]["grip_scale"])
-    return _line(track.length, grip_scale, *(getattr(track, name).tobytes() for name in TABLES))
+    tables = (getattr(track, name).tobytes() for name in TABLES)
+    return _line(track.length, grip_scale, is_mended, *tables)
 
 
 @lru_cache(maxsize=16)
-def _line(length: float, grip_scale: float, *tables: bytes) -> RacingLine:
+def _line(length: float, grip_scale: float, is_mended: bool, *tables: bytes) -> RacingLine:
     """From all tables of a circuit, since roads of one centre line differ in their widths."""
     arrays = dict(zip(TABLES, map(np.frombuffer, tables), strict=True))
-    return racing_line(Track("circuit", length, **arrays), grip_scale)
+    return racing_line(Track("circuit", length, **arrays), grip_scale, is_mended=is_mended)
 
 
 def line_table(parameters: Array, line: RacingLine) -> Array:
@@ -133,11 +150,12 @@ def steering_command(
     chi: float,
     front: float,
     rear: float,
-) -> float:
-    """Steering -1 .. 1 along the line.
+) -> tuple[float, float, float]:
+    """Steering -1 .. 1 along the line, the lateral force that it is for, and the slide.
 
     A sum of the line's curvature ahead, the return to it, the slip of both axles and
-    counter-steering.
+    counter-steering. The force is per metre of the wheelbase, N/m; the slide is the sideslip beyond
+    that of the bend, rad.
 
     `front` and `rear` are the grip of the axles, N.
     """
@@ -152,8 +170,14 @@ def steering_command(
         + sideslip
         - (line.course[index] + share * (line.course[index + 1] - line.course[index]))
     )
-    aside = min(max(aside, -MAX_LINE_ERROR), MAX_LINE_ERROR)
-    course = min(max(course, -MAX_COURSE_ERROR), MAX_COURSE_ERROR)
+    if line.is_mended:
+        # Both gains are as below; what is limited is the angle of the way back, not the distance.
+        slope = 2.0 * DAMPING * speed / LINE_FREQUENCY
+        aside = min(max(aside, -MAX_APPROACH * slope), MAX_APPROACH * slope)
+        course = min(max(course, -MAX_TURN), MAX_TURN)
+    else:
+        aside = min(max(aside, -MAX_LINE_ERROR), MAX_LINE_ERROR)
+        course = min(max(course, -MAX_COURSE_ERROR), MAX_COURSE_ERROR)
     # Steered for where the car will be once the actuators have followed.
     ahead = distance + STEER_PREVIEW * speed
     ahead = ahead - line.length if ahead >= line.length else ahead
@@ -167,8 +191,9 @@ def steering_command(
     slip_f = slip_for(lateral * dynamics.TO_REAR, front)
     slip_r = slip_for(lateral * dynamics.TO_FRONT, rear)
     expected = dynamics.TO_REAR * curvature - slip_r
-    angle = dynamics.WHEELBASE * curvature + slip_f - slip_r + COUNTER_STEER * (sideslip - expected)
-    return min(max(angle / dynamics.MAX_STEER, -1.0), 1.0)
+    slide = sideslip - expected
+    angle = dynamics.WHEELBASE * curvature + slip_f - slip_r + COUNTER_STEER * slide
+    return min(max(angle / dynamics.MAX_STEER, -1.0), 1.0), lateral, slide
 
 
 @kernel
@@ -182,6 +207,25 @@ def force_command(line: Row, factor: float, vx: float, distance: float) -> float
     there = factor * line.speed[int(further * line.inverse_spacing)]
     slope = 0.5 * (there * there - here * here) / SLOPE_LENGTH
     return dynamics.MASS * (slope + SPEED_GAIN * (here - vx)) + dynamics.DRAG * vx * vx
+
+
+@kernel
+def saving_force(
+    force: float, vx: float, needed: float, slide: float, front: float, rear: float
+) -> float:
+    """The longitudinal force, N, less where the way back to the line needs the grip.
+
+    `needed` is the lateral force per metre of the wheelbase, N/m, at the speed that is driven. A
+    car that asks an axle for more than it has is driven no faster than the axle would hold, and one
+    that slides gets less of its pedals until it does not.
+    """
+    used = abs(needed) * max(dynamics.TO_REAR / front, dynamics.TO_FRONT / rear)
+    if used > SAVING_GRIP:
+        # The force goes with the square of the speed.
+        held = vx * math.sqrt(SAVING_GRIP / used)
+        force = min(force, dynamics.MASS * SPEED_GAIN * (held - vx))
+    share = (MAX_SLIDE - abs(slide)) / (MAX_SLIDE - MIN_SLIDE)
+    return force * min(max(share, 0.0), 1.0)
 
 
 @kernel
@@ -214,11 +258,13 @@ def act(
     rear = mu_r * max(
         static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0
     )
-    steering = steering_command(line, vx, vy, distance, offset, chi, front, rear)
+    steering, needed, slide = steering_command(line, vx, vy, distance, offset, chi, front, rear)
     too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
     # A hot tyre has less grip than the profile was made for.
     faded = math.exp(-dynamics.GRIP_FALL * too_hot * too_hot) / FADED_GRIP
     force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
+    if line.is_mended:
+        force = saving_force(force, vx, needed, slide, front, rear)
     lateral = mass * abs(ay) / dynamics.WHEELBASE
     # What cornering leaves of the friction circle.
     left_f = USED_GRIP * math.sqrt(

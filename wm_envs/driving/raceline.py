@@ -33,6 +33,10 @@ MARGIN = 1.0
 MAX_FOLD = 0.75
 MAX_SPEED = 150.0  # m/s
 MAX_INTERIOR_STEPS = 40
+# Of the mended line: after each round, knots beside a point of the tables that is out of bounds
+# get bounds that are tighter by as much.
+MAX_TIGHTENINGS = 12
+TOLERANCE = 1e-3  # m, of the bounds between the knots
 
 
 @dataclass(frozen=True)
@@ -58,36 +62,42 @@ class RacingLine:
     lap_time: float
 
 
-def racing_line(track: Track, grip_scale: float = 1.0, margin: float = MARGIN) -> RacingLine:
+def racing_line(
+    track: Track, grip_scale: float = 1.0, margin: float = MARGIN, *, is_mended: bool = False
+) -> RacingLine:
     """Line, profile and limit of a circuit; needs scipy, and a second at most.
 
     Args:
         track: The circuit.
         grip_scale: Factor on the grip, as the environment's option.
         margin: Distance kept from the edges, m.
+        is_mended: Keep the bounds of the fold and of the margins at every point of the circuit's
+            tables, also on a road that is narrower on one side than the margin. Without it they
+            hold at the knots of the line alone, one every 4 m, as in `wm/Driving-v0`.
 
     Raises:
         MissingExtraError: scipy is not installed.
     """
     num_knots = round(track.length / GRID)
     knots = np.linspace(0.0, track.length, num_knots, endpoint=False)
-    offsets = _least_curved(track, knots, margin)
+    offsets = (
+        _bounded_everywhere(track, knots, margin)
+        if is_mended
+        else _least_curved(track, knots, *_bounds(track, knots, margin))
+    )
     line = ClosedSpline(track.position(knots, offsets))
-    # The spline ends where it begins, a lap on.
     closed_knots = np.append(knots, track.length)
-    closed = np.append(offsets, offsets[0])[:, None]
-    second = second_derivatives(closed_knots, closed)
     distance = np.linspace(0.0, track.length, track.num_points, endpoint=False)
-    offset, slope, _ = evaluate(closed_knots, closed, second, distance)
+    offset, slope = _between_knots(track, knots, offsets, distance)
     place = np.interp(distance, closed_knots, line.knots)
     _, first, bend = line(place)
     curvature = first[:, 0] * bend[:, 1] - first[:, 1] * bend[:, 0]
     steps = np.diff(place, append=line.length)
     speed = speed_profile(curvature, steps, dynamics.PEAK_GRIP * grip_scale)
-    stretch = np.maximum(1.0 - offset[:, 0] * track.curvature, dynamics.MIN_FACTOR)
+    stretch = np.maximum(1.0 - offset * track.curvature, dynamics.MIN_FACTOR)
     return RacingLine(
-        offset=offset[:, 0],
-        course=np.arctan2(slope[:, 0], stretch),
+        offset=offset,
+        course=np.arctan2(slope, stretch),
         curvature=curvature,
         speed=speed,
         place=place,
@@ -96,10 +106,73 @@ def racing_line(track: Track, grip_scale: float = 1.0, margin: float = MARGIN) -
     )
 
 
-def _least_curved(track: Track, knots: Floats, margin: float) -> Floats:
+def _between_knots(
+    track: Track, knots: Floats, offsets: Floats, distance: Floats
+) -> tuple[Floats, Floats]:
+    """Offset and its slope [M] at distances [M], of the spline through the offsets [K]."""
+    # The spline ends where it begins, a lap on.
+    closed_knots = np.append(knots, track.length)
+    closed = np.append(offsets, offsets[0])[:, None]
+    second = second_derivatives(closed_knots, closed)
+    offset, slope, _ = evaluate(closed_knots, closed, second, distance)
+    return offset[:, 0], slope[:, 0]
+
+
+def _bounded_everywhere(track: Track, knots: Floats, margin: float) -> Floats:
+    """Offsets [K] at the knots [K] whose spline keeps its bounds between them, too.
+
+    A spline overshoots its knots, and the sharpest point of a bend may lie between two of them. So
+    each knot takes the tightest bounds of the stretch around it, and whatever the spline still has
+    out of bounds tightens the knots beside it for another round.
+    """
+    fine = np.linspace(0.0, track.length, track.num_points, endpoint=False)
+    low, high = _road_bounds(track, fine, margin)
+    low_knots, high_knots = _road_bounds(track, knots, margin)
+    after = np.minimum((fine / track.length * len(knots)).astype(np.int64), len(knots) - 1)
+    beside = (after, (after + 1) % len(knots))
+    for index in beside:
+        np.maximum.at(low_knots, index, low)
+        np.minimum.at(high_knots, index, high)
+    for _ in range(MAX_TIGHTENINGS):
+        # Where the widest of one side leaves nothing of the other, the middle of what is left.
+        middle = 0.5 * (low_knots + high_knots)
+        low_knots = np.minimum(low_knots, middle - 0.01)
+        high_knots = np.maximum(high_knots, middle + 0.01)
+        offsets = _least_curved(track, knots, low_knots, high_knots)
+        offset, _ = _between_knots(track, knots, offsets, fine)
+        too_low = low - offset
+        too_high = offset - high
+        if max(too_low.max(), too_high.max()) <= TOLERANCE:
+            break
+        for index in beside:
+            excess = np.zeros(len(knots))
+            np.maximum.at(excess, index, too_low)
+            low_knots = low_knots + 1.2 * excess
+            excess = np.zeros(len(knots))
+            np.maximum.at(excess, index, too_high)
+            high_knots = high_knots - 1.2 * excess
+    return offsets
+
+
+def _road_bounds(track: Track, distance: Floats, margin: float) -> tuple[Floats, Floats]:
+    """Bounds [M] of the offset at distances [M]: both margins, and the fold.
+
+    A road is 2.5 m wide at least, so that margins of up to 1.25 m leave something between them; it
+    need not hold the centre line.
+    """
+    curvature = track.at(track.curvature, distance)
+    fold = MAX_FOLD / np.maximum(np.abs(curvature), 1e-6)
+    right, left = track.at(track.right, distance), track.at(track.left, distance)
+    margin_there = np.minimum(margin, 0.5 * (right + left) - 0.02)
+    low, high = margin_there - right, left - margin_there
+    low = np.where(curvature < 0, np.maximum(low, -fold), low)
+    high = np.where(curvature > 0, np.minimum(high, fold), high)
+    return low, high
+
+
+def _least_curved(track: Track, knots: Floats, low: Floats, high: Floats) -> Floats:
     """Offsets [K] at the knots [K] that minimise the integral of the squared curvature."""
     sparse, _ = _scipy()
-    low, high = _bounds(track, knots, margin)
     base, zeros = track.position(knots, np.zeros_like(knots)), np.zeros_like(knots)
     normal = track.position(knots, zeros + 1.0) - base
     offsets = np.clip(zeros, low, high)

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
@@ -5,9 +8,12 @@ from scipy.sparse import csc_matrix
 
 from tests.support.circuits import NAMES, circuit, needs_circuits
 from wm_envs.driving.columns import observation_fields
-from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
+from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv, MendedDrivingVectorEnv
 from wm_envs.driving.expert import Expert, line_of
 from wm_envs.driving.raceline import (
+    MARGIN,
+    MAX_FOLD,
+    TOLERANCE,
     acceleration_limit,
     box_quadratic,
     braking_limit,
@@ -42,6 +48,45 @@ def test_the_line_of_a_ring_runs_along_the_outer_edge():
     np.testing.assert_allclose(line.offset, -5.0, atol=0.02)  # the margin is 1 m
     np.testing.assert_allclose(line.curvature, 1 / 105, rtol=5e-3)
     assert abs(line.length - 2 * np.pi * 105) < 0.1
+
+
+def out_of_bounds(track, line):
+    """How far the line is beyond its margin, m, and beyond the fold, at every quarter of a metre."""
+    distance = np.arange(0.0, track.length, 0.25)
+    offset = track.at(line.offset, distance)
+    edge = max(
+        (offset - track.at(track.left, distance)).max(),
+        (-offset - track.at(track.right, distance)).max(),
+    )
+    return edge + MARGIN, (offset * track.at(track.curvature, distance)).max() - MAX_FOLD
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_mended_line_keeps_its_margins_between_the_knots(seed):
+    track = make_track("random", seed)
+    before = out_of_bounds(track, racing_line(track))
+    beyond_margin, beyond_fold = out_of_bounds(track, racing_line(track, is_mended=True))
+    assert beyond_margin < 2 * TOLERANCE < 0.01 < before[0]
+    assert beyond_fold < 0.0
+
+
+def test_a_mended_line_leaves_a_centre_line_at_the_edge_of_the_road():
+    """A road that is 0.4 m wide to the right keeps its margin there by a line to the left."""
+    road = ring(half_width=6.0)
+    narrow = replace(road, right=np.full_like(road.right, 0.4))
+    line = racing_line(narrow, is_mended=True)
+    assert line.offset.min() > MARGIN - 0.4 - TOLERANCE
+    assert racing_line(narrow).offset.min() < 0.0
+
+
+@needs_circuits
+@pytest.mark.parametrize("name", ["Austin", "Melbourne"])
+def test_mended_lines_of_real_circuits_do_not_come_near_the_fold(name):
+    track = make_track(circuit(name))
+    assert out_of_bounds(track, racing_line(track))[1] > 0.0
+    beyond_margin, beyond_fold = out_of_bounds(track, racing_line(track, is_mended=True))
+    assert beyond_margin < 0.01
+    assert beyond_fold < 0.0
 
 
 def test_a_narrower_road_on_the_same_centre_line_has_a_line_of_its_own():
@@ -143,6 +188,30 @@ def test_the_expert_starts_anywhere():
     for _ in range(1500):
         ends |= env.step(env.expert_actions())[2]
     assert not ends.any()
+
+
+@needs_circuits
+def test_the_mended_expert_saves_every_start_of_the_circuit_that_loses_most():
+    lost = {}
+    for env_class in (DrivingVectorEnv, MendedDrivingVectorEnv):
+        env = env_class(400, track=circuit("Norisring"))
+        env.reset(seed=0)
+        has_ended = np.zeros(400, bool)
+        for _ in range(300):
+            has_ended |= env.step(env.expert_actions())[2]
+        lost[env_class] = int(has_ended.sum())
+    assert lost == {DrivingVectorEnv: 11, MendedDrivingVectorEnv: 0}
+
+
+def test_both_versions_are_the_same_car():
+    """The id of the mended expert changes nothing that is observed."""
+    first, second = (gym.make_vec(f"wm/Driving-v{version}", num_envs=2) for version in (0, 1))
+    assert isinstance(second, MendedDrivingVectorEnv)
+    action = np.tile(np.array([0.1, 0.5, 0.0], np.float32), (2, 1))
+    for env in (first, second):
+        env.reset(seed=3)
+    np.testing.assert_array_equal(first.step(action)[0], second.step(action)[0])
+    assert not np.array_equal(first.expert_actions(), second.expert_actions())
 
 
 @needs_circuits
