@@ -34,6 +34,7 @@ REMARKS = {
 
 ELSEWHERE = {
     "leaderboard": "[leaderboard](leaderboard.md)",
+    "pong_specified": "[Pong](pong.md)",
     "one_agent_scale": "[environments](environments/index.md), page by page",
     "crash_prediction_spa": "[driving](driving.md)",
     "plan_driving_spa": "[driving](driving.md)",
