@@ -435,6 +435,7 @@ class Reinforce(StackedReinforce, Savable):
             {"parameters": self.model.flat}, f"after update {self.num_updates}, so it is not saved"
         )
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
+        tensors["success"] = torch.from_numpy(self._success)
         tensors["generator"] = self._generator.get_state()
         tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
         for kind, standardizer in self._standardizers().items():
@@ -479,6 +480,8 @@ class Reinforce(StackedReinforce, Savable):
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
         self._next_baseline = self._baseline
+        if "success" in tensors:  # which files of before `mastery_decay` lack
+            self._success = tensors["success"].numpy().copy()
         for name, value in self._optimizer.moments.items():
             value.copy_(tensors[f"adam.{name}"])
         self._generator.set_state(tensors["generator"])

@@ -10,7 +10,12 @@ from torch import Tensor
 from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
-from wm_agents.training.config_checks import renamed_settings, require_integers
+from wm_agents.training.config_checks import (
+    renamed_settings,
+    require_at_least,
+    require_integers,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class ReinforceConfig:
         normalize_advantage: Divide advantages by their root mean square over each run's batch, so
             that rare rewards outweigh the entropy bonus.
         max_grad_norm: Each run's gradient is scaled down to this norm.
+        target_kl: Trust region: an update that moves a run's policy further than this divergence
+            on the batch that it learned from is shortened to about that; None never shortens.
+        mastery_decay: As a run succeeds more often at the last level, its step size and entropy
+            weight fall, both being multiplied by (1 - success) to this power, of a moving average
+            of success. It keeps a run that has mastered a task from leaving it again, and lets it
+            learn anew where it fails; 0 leaves both as they are.
         baseline: "moving" averages past returns to go by step; "value" is the value head.
         baseline_decay: Of the moving average, per update.
         prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared
@@ -74,6 +85,8 @@ class ReinforceConfig:
     gamma: float = 1.0
     normalize_advantage: bool = False
     max_grad_norm: float = 1.0
+    target_kl: float | None = None
+    mastery_decay: float = 0.0
     baseline: Literal["moving", "value"] = "moving"
     baseline_decay: float = 0.95
     prediction_reward_weight: float = 0.1
@@ -90,6 +103,9 @@ class ReinforceConfig:
         for name in ("learning_rate", "max_grad_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")
+        if self.target_kl is not None:
+            require_positive(**{"ReinforceConfig.target_kl": self.target_kl})
+        require_at_least(0, **{"ReinforceConfig.mastery_decay": self.mastery_decay})
         for name in ("gamma", "baseline_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(

@@ -32,6 +32,8 @@ from wm_agents.training.finite import stacked_gradient_step
 
 # In units of return: a batch of equal returns must not become noise of unit size.
 SMALLEST_SPREAD = 0.05
+# Of the moving average of success by which `mastery_decay` lowers the step size, per update.
+SUCCESS_DECAY = 0.9
 # First word of a collection's number, so that training and evaluation never share episodes.
 TRAINING = 0
 EVALUATION = 1
@@ -142,6 +144,7 @@ class StackedReinforce:
         shape = (config.num_seeds, config.max_episode_steps)
         self._baseline = np.full(shape, np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
+        self._success = np.zeros(config.num_seeds)  # moving average at the last level [S]
 
     def _update(self) -> UpdateReport:
         levels = None
@@ -153,6 +156,11 @@ class StackedReinforce:
             raise ConfigError(
                 'this environment reports no info["is_success"], by which levels advance: train on '
                 "one that does"
+            )
+        if self.config.mastery_decay and batch.successes is None:
+            raise ConfigError(
+                'this environment reports no info["is_success"], which mastery_decay goes by: set '
+                "it to 0"
             )
         input_units = self.model.input_units
         target_units = self.model.target_units
@@ -178,12 +186,24 @@ class StackedReinforce:
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
             metrics["success"] = batch.successes.mean(1)
+            self._record_success(metrics["success"], levels)
             if self.curriculum is not None:
                 self.curriculum.record(batch.successes)
         self.num_updates += 1
         self.num_steps += batch.num_steps
         num_episodes = self.num_updates * self.config.episodes_per_update
         return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
+
+    def _record_success(self, rates: NDArray[np.float64], levels: Sequence[int] | None) -> None:
+        """Take success rates [S] at these levels into the average at the last level.
+
+        Mastery of an easier level is no reason to learn less.
+        """
+        at_last = np.ones(len(rates), np.bool_)
+        if levels is not None:
+            at_last = np.array(levels) == len(self.collector.makers) - 1
+        average = SUCCESS_DECAY * self._success + (1 - SUCCESS_DECAY) * rates
+        self._success = np.where(at_last, average, self._success)
 
     def _updated(
         self, units: RunningStandardizer, rows: Tensor, mask: Tensor | None
@@ -202,14 +222,56 @@ class StackedReinforce:
         """
         terms, bonus = self._losses(batch)
         assert terms.keys() == self._weights.keys(), "every loss term has one weight"
+        caution = None
+        if self.config.mastery_decay:
+            caution = torch.from_numpy((1 - self._success) ** self.config.mastery_decay).float()
+            caution = caution.to(self.device)
+            if "entropy" in terms:
+                terms["entropy"] = terms["entropy"] * caution
         values = torch.stack(list(terms.values()))
         metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
         self._check_finite(metrics, batch)
         if self._term_weights is None:
             named = [self._weights[name] for name in terms]
             self._term_weights = torch.tensor(named, device=self.device)
-        metrics["gradient_norm"] = self._descend((self._term_weights @ values).sum())
+        loss = (self._term_weights @ values).sum()
+        if caution is None and self.config.target_kl is None:
+            metrics["gradient_norm"] = self._descend(loss)
+            return metrics, bonus
+        before = self.model.flat.clone()
+        old = None if self.config.target_kl is None else self._log_probs(batch)
+        metrics["gradient_norm"] = self._descend(loss)
+        if caution is not None:
+            self._shorten(before, caution)
+        if old is not None:
+            divergence = self._divergence(old, batch)
+            metrics["kl"] = divergence.cpu().double().numpy()
+            # The divergence grows with the square of a short step.
+            self._shorten(before, (self.config.target_kl / divergence).sqrt().clamp(max=1.0))
         return metrics, bonus
+
+    def _shorten(self, before: Tensor, shares: Tensor) -> None:
+        """Go back to these shares [S] of the step from parameters [S, P] to the present ones."""
+        with torch.no_grad():
+            self.model.flat.copy_(torch.lerp(before, self.model.flat, shares[:, None]))
+
+    @torch.no_grad()
+    def _log_probs(self, batch: StackedBatch) -> Tensor:
+        """Log probability [S, R * T] of a batch's actions under the present parameters."""
+        # Tokens that the collection kept are those of the parameters that acted.
+        tokens = self._tokens(replace(batch, first_tokens=None))
+        return self._policy_terms(tokens, batch.actions.flatten(1, 2).to(self.device))[0]
+
+    def _divergence(self, old: Tensor, batch: StackedBatch) -> Tensor:
+        """KL divergence [S] of the policy of log probabilities `old` [S, R * T] from the present.
+
+        Estimated on the batch's own actions by mean(ratio - 1 - log ratio), which is never negative
+        (Schulman 2020, "Approximating KL divergence").
+        """
+        log_ratio = self._log_probs(batch) - old
+        mask = batch.mask.flatten(1).to(self.device)
+        terms = (log_ratio.exp() - 1 - log_ratio) * mask
+        return (terms.sum(1) / mask.sum(1)).clamp(min=1e-12)
 
     def _losses(self, batch: StackedBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:
         """Each loss term per run [S], and the mean intrinsic reward per run."""
