@@ -29,6 +29,7 @@ from wm_agents.policy_gradient.collector import (
     sample_categorical,
 )
 from wm_agents.policy_gradient.environments import VectorEnvMaker, environment_maker
+from wm_agents.policy_gradient.prediction_targets import num_predictions, other_rows
 from wm_agents.policy_gradient.reinforce_config import (
     LossWeights,
     ReinforceConfig,
@@ -40,7 +41,6 @@ from wm_agents.policy_gradient.reinforce_updates import (
     EVALUATION,
     StackedReinforce,
     UpdateReport,
-    other_rows,
     rewards_to_go,
 )
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
@@ -137,6 +137,9 @@ class Reinforce(StackedReinforce, Savable):
         known = PolicySpaces(probe.single_observation_space, probe.single_action_space)
         probe.close()
         self.sizes = network_sizes(known, config.has_previous_step)
+        name, num_targets = config.world_model_target, self.sizes.num_targets
+        if (count := num_predictions(name, num_targets, config.network.width)) != num_targets:
+            self.sizes = replace(self.sizes, num_predictions=count)
         device = choose_device(config.device)
         model = SequenceModel(config.network, self.sizes, self.seeds, device, known.action_units)
         collector = EpisodeCollector(
@@ -457,7 +460,8 @@ class Reinforce(StackedReinforce, Savable):
 
     def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         own_sizes = asdict(self.sizes)
-        if metadata["sizes"] != own_sizes:
+        # Files of before other targets lack the number of predictions.
+        if {"num_predictions": None, **metadata["sizes"]} != own_sizes:
             raise CheckpointError(
                 f"trained on spaces of sizes {metadata['sizes']}, this environment has {own_sizes}"
             )

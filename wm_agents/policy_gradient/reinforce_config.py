@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
+from wm_agents.policy_gradient.prediction_targets import TARGET_NAMES, TargetName
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
 from wm_agents.training.config_checks import (
     renamed_settings,
@@ -65,7 +66,8 @@ class ReinforceConfig:
             compared with it: "shuffled" is that of another episode of the same batch, a placebo
             with the same targets and no information; "previous" the observation before the present
             one, itself at first, which takes memory and no prediction; "reward" the reward of the
-            step, on every output of the head.
+            step, on every output of the head; "next_two" the next observation and the one after;
+            "latent" the network's own token of the next step, standardized and without a gradient.
         ignored_targets: Columns of the observation that the world-model loss leaves out, such as
             those that hold the answer to be learned.
         normalize_observations: Standardize inputs and prediction targets by all that a run has seen
@@ -90,7 +92,7 @@ class ReinforceConfig:
     baseline: Literal["moving", "value"] = "moving"
     baseline_decay: float = 0.95
     prediction_reward_weight: float = 0.1
-    world_model_target: Literal["next", "shuffled", "previous", "reward"] = "next"
+    world_model_target: TargetName = "next"
     ignored_targets: tuple[int, ...] = ()
     normalize_observations: bool = True
     has_previous_step: bool = False
@@ -112,8 +114,7 @@ class ReinforceConfig:
                     f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}"
                 )
         _check_choice("baseline", self.baseline, ("moving", "value"))
-        targets = ("next", "shuffled", "previous", "reward")
-        _check_choice("world_model_target", self.world_model_target, targets)
+        _check_choice("world_model_target", self.world_model_target, TARGET_NAMES)
         for name, weight in vars(self.weights).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")

@@ -94,6 +94,7 @@ class Sizes:
         num_targets: Length of the observation that the world model predicts, O.
         is_continuous: Whether actions are Gaussian, with a learned log standard deviation of their
             own.
+        num_predictions: Numbers that the world model's head gives; None is the next observation's.
     """
 
     num_inputs: int
@@ -101,6 +102,7 @@ class Sizes:
     num_action_features: int
     num_targets: int
     is_continuous: bool
+    num_predictions: int | None = None
 
 
 @dataclass
@@ -126,9 +128,7 @@ class Cache:
 
         The tensors themselves are never changed in place.
         """
-        return Cache(
-            list(self.keys), list(self.values), self.time, self.starts, list(self.states)
-        )
+        return Cache(list(self.keys), list(self.values), self.time, self.starts, list(self.states))
 
 
 class SequenceModel:
@@ -482,7 +482,7 @@ def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[in
     yield "action.weight", (sizes.num_action_features, width)
     yield from _affine("world.1", width, width)
     yield "world.action.weight", (width, width)
-    yield from _affine("world.2", width, sizes.num_targets)
+    yield from _affine("world.2", width, sizes.num_predictions or sizes.num_targets)
     yield from _affine("value.1", width, config.value_width)
     yield from _affine("value.2", config.value_width, 1)
 

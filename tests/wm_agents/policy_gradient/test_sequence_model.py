@@ -391,5 +391,5 @@ def test_without_positions_the_order_of_the_past_does_not_matter() -> None:
 
 
 def test_an_unknown_memory_is_refused() -> None:
-    with pytest.raises(ConfigError, match="NetworkConfig.memory is one of .*, got 'lstm'"):
+    with pytest.raises(ConfigError, match=r"NetworkConfig\.memory is one of .*, got 'lstm'"):
         NetworkConfig(memory="lstm")  # type: ignore[arg-type]
