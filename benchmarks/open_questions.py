@@ -59,6 +59,8 @@ CHOICES: dict[str, list[Any]] = {
     "entropy": [0.02, 0.005],
 }
 """Of every arm; the first are the defaults."""
+WEIGHTS = [10.0, 1.0, 3.0, 30.0]
+"""Of the loss, where the question is what it predicts: other targets have other units."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ TASKS = {
     "recall": Task(
         "wm/RuleRecall-v0",
         {"num_symbols": 3, "num_cues": 2, "num_demonstrations": 5, "num_queries": 1},
-        8_000,
+        9_600,
     ),
     "delayed match": Task("wm/DelayedMatch-v0", {}, 6_400),
     "maze": Task("wm/TMaze-v0", {"num_cues": 4, "length": 4}, 6_400),
@@ -234,7 +236,7 @@ class Config:
     """Which of the questions."""
     tasks: tuple[str, ...] = ()
     """Only these of the question's tasks; none is all. Nothing is written before all are there."""
-    num_seeds: int = 5
+    num_seeds: int = 10
     """Runs of each arm and cell."""
     num_trials: int = 4
     """Settings that are tried for each arm."""
@@ -281,6 +283,13 @@ def main(config: Config) -> dict[str, Any] | None:
     return figures
 
 
+def choices_of(question: Question, arm: Arm) -> dict[str, list[Any]]:
+    """What is tuned of an arm."""
+    if question == "targets" and arm.world_model > 0:
+        return CHOICES | {"world_model": WEIGHTS}
+    return CHOICES
+
+
 def budgets(tasks: Sequence[str], config: Config) -> dict[str, Any]:
     """Id, options and episodes of each task."""
     return {
@@ -309,7 +318,7 @@ def run_task(
 
     seeds = [100 * EVALUATION_SEED + k for k in range(config.num_seeds)]
     tuning = random_search(
-        dict.fromkeys(arms, CHOICES),
+        {name: choices_of(config.question, arm) for name, arm in arms.items()},
         score,
         num_trials=config.num_trials,
         seeds=[100 * TUNING_SEED + k for k in range(config.num_tuning_seeds)],
@@ -430,7 +439,10 @@ def make_agent(
     task = TASKS[arm.task]
     config = ReinforceConfig(
         network=replace(NETWORK, **arm.network),
-        weights=LossWeights(entropy=settings["entropy"], world_model=arm.world_model),
+        weights=LossWeights(
+            entropy=settings["entropy"],
+            world_model=settings.get("world_model", arm.world_model),
+        ),
         num_seeds=num_seeds,
         episodes_per_update=EPISODES_PER_UPDATE,
         learning_rate=settings["learning_rate"],
