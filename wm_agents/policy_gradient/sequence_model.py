@@ -13,7 +13,7 @@ Letters: S seeds, R rows (episodes) of a seed, T time, D width, F inputs of a to
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -51,6 +51,8 @@ class NetworkConfig:
         context_length: How many steps a token attends to, itself included.
         memory: How a block looks back: by "attention", by the state of a "gru" or of a diagonal
             "state_space", or with "none" not at all.
+        has_previous_observation: Whether a token also holds the inputs of the step before it, so that
+            one layer can bind what belongs together over two steps.
         has_positions: Whether attention knows how far back a step lies. Without it a token knows of
             the past what was there and, by what each of those tokens saw, little of the order.
     """
@@ -63,10 +65,11 @@ class NetworkConfig:
     context_length: int = 256
     memory: Literal["attention", "gru", "state_space", "none"] = "attention"
     has_positions: bool = True
+    has_previous_observation: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name not in ("memory", "has_positions"):
+            if name != "memory" and not name.startswith("has_"):
                 require_integers(1, **{f"NetworkConfig.{name}": value})
         memories = ("attention", *RECURRENT, "none")
         if self.memory not in memories:
@@ -115,6 +118,7 @@ class Cache:
         time: Steps so far.
         starts: Each row's first valid step [S * R]; None where that is 0 for all.
         states: In place of keys and values, the state [S, R, D] of a recurrent memory per layer.
+        inputs: The last step's inputs [S, R, F], standardized, where tokens hold them; else None.
     """
 
     keys: list[Tensor]
@@ -122,13 +126,16 @@ class Cache:
     time: int
     starts: Tensor | None = None
     states: list[Tensor] = field(default_factory=list)
+    inputs: Tensor | None = None
 
     def copy(self) -> "Cache":
         """A cache that grows apart from this one.
 
         The tensors themselves are never changed in place.
         """
-        return Cache(list(self.keys), list(self.values), self.time, self.starts, list(self.states))
+        return replace(
+            self, keys=list(self.keys), values=list(self.values), states=list(self.states)
+        )
 
 
 class SequenceModel:
@@ -245,9 +252,15 @@ class SequenceModel:
             self.parameters[f"{name}.bias"], normalized, self.parameters[f"{name}.weight"]
         )
 
-    def _embed(self, inputs: Tensor) -> Tensor:
-        standardized = self.input_units.normalize(inputs)
-        return self.linear("encoder.2", self.linear("encoder.1", standardized).relu_())
+    def _embed(self, inputs: Tensor, previous: Tensor | None) -> Tensor:
+        """Tokens [S, M, D] of standardized inputs [S, M, F], and of those a step earlier.
+
+        None stands for those before an episode.
+        """
+        if self.config.has_previous_observation:
+            before = torch.zeros_like(inputs) if previous is None else previous
+            inputs = torch.cat([inputs, before], -1)
+        return self.linear("encoder.2", self.linear("encoder.1", inputs).relu_())
 
     def _feed_forward(self, layer: int, tokens: Tensor) -> Tensor:
         hidden = self.linear(
@@ -265,8 +278,9 @@ class SequenceModel:
             Tokens [S, R, D], and what each layer keeps of them, from which `cache_first` goes on:
             the inputs of attention, or the state of a recurrent memory.
         """
-        tokens = self._embed(inputs)
-        kept: list[Tensor] = []
+        inputs = self.input_units.normalize(inputs)
+        tokens = self._embed(inputs, None)
+        kept = [inputs] if self.config.has_previous_observation else []
         for layer in range(self.config.num_layers):
             tokens = self._look_back_first(layer, tokens, kept)
             tokens = self._feed_forward(layer, tokens)
@@ -286,6 +300,13 @@ class SequenceModel:
 
     def cache_first(self, kept: list[Tensor]) -> Cache:
         """The cache after the first step."""
+        if self.config.has_previous_observation:
+            cache = self._cache_layers(kept[1:])
+            cache.inputs = kept[0]
+            return cache
+        return self._cache_layers(kept)
+
+    def _cache_layers(self, kept: list[Tensor]) -> Cache:
         if self.config.memory != "attention":
             return Cache([], [], 1, states=list(kept))
         keys, values = [], []
@@ -297,7 +318,10 @@ class SequenceModel:
 
     def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
         """Tokens [S, R, D] of the next step for inputs [S, R, F]; the cache grows in place."""
-        tokens = self._embed(inputs)
+        inputs = self.input_units.normalize(inputs)
+        tokens = self._embed(inputs, self._of_this_episode(cache.inputs, cache))
+        if self.config.has_previous_observation:
+            cache.inputs = inputs
         bias = self._bias_next(cache) if self.config.memory == "attention" else None
         for layer in range(self.config.num_layers):
             if self.config.memory != "none":
@@ -306,6 +330,12 @@ class SequenceModel:
             tokens = self._feed_forward(layer, tokens)
         cache.time += 1
         return tokens
+
+    def _of_this_episode(self, kept: Tensor | None, cache: Cache) -> Tensor | None:
+        """What was kept of the last step [S, R, ...], zeros in rows that start only now."""
+        if kept is None or cache.starts is None:
+            return kept
+        return kept * (cache.starts < cache.time).view(self.num_seeds, -1, 1)
 
     def _bias_next(self, cache: Cache) -> Tensor:
         """What is added to the scores of the next step, which the cache lacks as yet."""
@@ -321,11 +351,9 @@ class SequenceModel:
         self, layer: int, normalized: Tensor, cache: Cache, bias: Tensor | None
     ) -> Tensor:
         if bias is None:
-            state = cache.states[layer]
-            if cache.starts is not None:
-                # What an earlier episode left behind says nothing of this one.
-                goes_on = (cache.starts < cache.time).view(self.num_seeds, -1, 1)
-                state = state * goes_on
+            # What an earlier episode left behind says nothing of this one.
+            state = self._of_this_episode(cache.states[layer], cache)
+            assert state is not None
             mixed, cache.states[layer] = self._recur(layer, normalized, state)
             return mixed
         num_kept = bias.shape[-1]
@@ -341,7 +369,10 @@ class SequenceModel:
         Each sees itself and what came before.
         """
         num_seeds, num_rows, num_steps, _ = inputs.shape
-        tokens = self._embed(inputs.reshape(num_seeds, num_rows * num_steps, -1))
+        inputs = self.input_units.normalize(inputs.flatten(1, 2)).unflatten(1, (-1, num_steps))
+        # One step later, with zeros before the first.
+        previous = F.pad(inputs, (0, 0, 1, 0))[:, :, :-1]
+        tokens = self._embed(inputs.flatten(1, 2), previous.flatten(1, 2))
         for layer in range(self.config.num_layers):
             if self.config.memory != "none":
                 normalized = self._normalize(f"block{layer}.norm1", tokens)
@@ -462,7 +493,8 @@ def num_network_parameters(config: NetworkConfig, sizes: Sizes) -> int:
 
 def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     width = config.width
-    yield from _affine("encoder.1", sizes.num_inputs, width)
+    num_inputs = sizes.num_inputs * (2 if config.has_previous_observation else 1)
+    yield from _affine("encoder.1", num_inputs, width)
     yield from _affine("encoder.2", width, width)
     for layer in range(config.num_layers):
         names: tuple[str, ...] = ("query", "key", "value", "out")

@@ -170,8 +170,10 @@ def test_a_row_that_starts_later_sees_nothing_of_before(context_length: int) -> 
         torch.testing.assert_close(together, alone[1 if start == 0 else 0 :], rtol=1e-4, atol=1e-5)
 
 
-def test_a_copied_cache_grows_apart() -> None:
-    model, inputs = make([1]), random(1, 2, 3, 6)
+@pytest.mark.parametrize("memory", ["attention", "gru"])
+def test_a_copied_cache_grows_apart(memory: Any) -> None:
+    config = replace(SMALL, memory=memory, has_previous_observation=True)
+    model, inputs = make([1], config), random(1, 2, 3, 6)
     cache = model.cache_first(model.encode_first(inputs[:, :, 0])[1])
     first = model.encode_next(inputs[:, :, 1], cache.copy())
     again = model.encode_next(inputs[:, :, 1], cache)
@@ -312,7 +314,7 @@ def test_slopes_halve_and_the_last_head_never_fades() -> None:
     assert head_slopes(1).tolist() == [0.0]
 
 
-NUMBERS = [name for name in vars(SMALL) if name not in ("memory", "has_positions")]
+NUMBERS = [name for name, value in vars(SMALL).items() if type(value) is int]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -328,8 +330,16 @@ def test_a_width_that_heads_cannot_share_is_refused() -> None:
         NetworkConfig(width=68)
 
 
+@pytest.mark.parametrize("has_previous", [False, True])
+@pytest.mark.parametrize("memory", ["attention", *RECURRENT])
+def test_memories_step_by_step_are_those_of_whole_episodes(memory: Any, has_previous: bool) -> None:
+    config = replace(SMALL, memory=memory, has_previous_observation=has_previous)
+    model, inputs = make([1, 2], config), random(2, 3, 7, 6)
+    torch.testing.assert_close(stepwise(model, inputs), model.encode(inputs), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("memory", [*RECURRENT, "none"])
-def test_other_memories_step_by_step_are_those_of_whole_episodes(memory: Any) -> None:
+def test_all_but_no_memory_look_back(memory: Any) -> None:
     model, inputs = make([1, 2], replace(SMALL, memory=memory)), random(2, 3, 7, 6)
     torch.testing.assert_close(stepwise(model, inputs), model.encode(inputs))
     is_changed = (model.encode(inputs) - model.encode(inputs.flip(2)))[:, :, 3].abs().amax() > 1e-3
@@ -337,9 +347,10 @@ def test_other_memories_step_by_step_are_those_of_whole_episodes(memory: Any) ->
     assert bool(is_changed) == (memory != "none")
 
 
-@pytest.mark.parametrize("memory", RECURRENT)
-def test_a_recurrent_row_that_starts_later_sees_nothing_of_before(memory: Any) -> None:
-    model, inputs = make([1], replace(SMALL, memory=memory)), random(1, 3, 8, 6)
+@pytest.mark.parametrize("memory", ["attention", *RECURRENT])
+def test_no_memory_of_a_row_that_starts_later_holds_what_was_before(memory: Any) -> None:
+    config = replace(SMALL, memory=memory, has_previous_observation=True)
+    model, inputs = make([1], config), random(1, 3, 8, 6)
     cache = model.cache_first(model.encode_first(inputs[:, :, 0])[1])
     tokens = []
     for step in range(1, 8):
@@ -388,6 +399,15 @@ def test_without_positions_the_order_of_the_past_does_not_matter() -> None:
             model.encode(inputs)[:, :, -1], model.encode(shuffled)[:, :, -1], atol=1e-5
         )
         assert same == (not has_positions)
+
+
+def test_a_token_that_holds_the_step_before_needs_no_second_layer_to_see_it() -> None:
+    config = replace(SMALL, memory="none", has_previous_observation=True)
+    model, inputs = make([1], config), random(1, 1, 5, 6)
+    changed = inputs.clone()
+    changed[:, :, 1] += 1.0
+    is_changed = (model.encode(inputs) - model.encode(changed)).abs().amax((0, 1, 3)) > 1e-6
+    assert is_changed.tolist() == [False, True, True, False, False]
 
 
 def test_an_unknown_memory_is_refused() -> None:
