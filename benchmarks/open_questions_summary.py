@@ -15,8 +15,8 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 SOLVED = 0.9
 NUM_RESAMPLES = 2000
-NO_LAW = ("base", "wrong answers", "tokens")
-"""Axes along which no power law is fitted: a single value, or rates that include none."""
+NO_LAW = ("base", "tokens")
+"""Axes of a single value, along which no power law is fitted."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 

@@ -8,7 +8,7 @@ any other.
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 
 from wm_envs.language_model import LanguageModelClient
 from wm_envs.symbolic.parents import DeterministicParent, LanguageModelParent
+from wm_envs.symbolic.structure import hidden_sequence
 
-NUM_PLACES, CENTRE_MOVE, NUM_STEPS = 8, 3, 3
-"""Of wm/Navigation-v0, as its page says."""
+ASKED_ID = "wm/SequenceNext-v0"
+"""The task that a language model is the parent of: what is shown decides what follows."""
+SEQUENCE = hidden_sequence(4, 8, 0, has_repeats=False).tolist()
+NUM_SYMBOLS = 8
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,21 @@ class NoisyParent(VectorWrapper[Any, Any, Any, Any]):
         return observations, rewards, terminated, truncated, infos
 
 
-class AnsweringParent(VectorWrapper[Any, Any, Any, Any]):
-    """A vector environment whose observations and rewards are a parent's word."""
+class AnsweringParents(VectorWrapper[Any, Any, Any, Any]):
+    """A vector environment whose observations and rewards are the word of parents.
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], parent: LanguageModelParent) -> None:
+    Args:
+        env: The task itself, whose rows are as many for each parent, one parent after the other.
+        parents: One for each stacked run.
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], parents: Sequence[LanguageModelParent]
+    ) -> None:
         super().__init__(env)
-        self.parent = parent
+        self.parents = parents
         self._shown: NDArray[np.float32] = np.zeros((0, 0), np.float32)
-        self._answers: dict[tuple[bytes, int], tuple[NDArray[np.float32], float]] = {}
+        self._answers: dict[tuple[int, bytes, int], tuple[NDArray[np.float32], float]] = {}
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         """Start anew; what is shown first is the rules'."""
@@ -85,39 +95,48 @@ class AnsweringParent(VectorWrapper[Any, Any, Any, Any]):
         return self._shown, infos
 
     def step(self, actions: Any) -> Any:
-        """Advance, and tell what the parent says of each state and action."""
+        """Advance, and tell what the parents say of each state and action."""
         states = self.env.unwrapped.clone_state()  # type: ignore[attr-defined]
         truth, _, terminated, truncated, infos = self.env.step(actions)
+        # A batch of another size, as that of a probe, has fewer rows than parents.
+        share = max(1, len(states) // len(self.parents))
         answers = [
-            self._answer(row.tobytes(), state, int(action))
-            for row, state, action in zip(self._shown, states, actions, strict=True)
+            self._answer(min(row // share, len(self.parents) - 1), shown.tobytes(), state, action)
+            for row, (shown, state, action) in enumerate(
+                zip(self._shown, states, np.asarray(actions).tolist(), strict=True)
+            )
         ]
         self._shown = truth
         observations = np.stack([observation for observation, _ in answers])
         rewards = np.array([reward for _, reward in answers])
         return observations, rewards, terminated, truncated, infos
 
-    def _answer(self, key: bytes, state: Any, action: int) -> tuple[NDArray[np.float32], float]:
-        # The true observation is all that the parent goes by, so its answer can be kept by it.
-        if (key, action) not in self._answers:
-            word = self.parent.consequence(state, action)
-            self._answers[key, action] = word.next_observation, word.reward
-        return self._answers[key, action]
+    def _answer(
+        self, number: int, shown: bytes, state: Any, action: int
+    ) -> tuple[NDArray[np.float32], float]:
+        # What is shown is all that a parent goes by, so its answer can be kept by it.
+        key = (number, shown, action)
+        if key not in self._answers:
+            word = self.parents[number].consequence(state, action)
+            self._answers[key] = word.next_observation, word.reward
+        return self._answers[key]
 
 
 @contextmanager
-def erring_language_model(rate: float, seed: int) -> Iterator[LanguageModelParent]:
-    """A parent of wm/Navigation-v0 whose language model is a server here that knows the rules.
+def erring_language_models(
+    rate: float, seeds: Sequence[int]
+) -> Iterator[list[LanguageModelParent]]:
+    """A parent for each seed whose language model is a server here that knows the rules.
 
-    It gives a wrong place and the other reward for a share `rate` of its questions, always the same
-    ones for a seed.
+    It answers a share `rate` of its questions wrongly, always the same ones for a seed.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             question = json.loads(request["messages"][1]["content"])
-            content = json.dumps(navigation_answer(question, rate, seed))
+            seed = int(request["model"].removeprefix("stub-"))
+            content = json.dumps(sequence_answer(question, rate, seed))
             body = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -130,29 +149,29 @@ def erring_language_model(rate: float, seed: int) -> Iterator[LanguageModelParen
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     try:
-        client = LanguageModelClient(f"http://127.0.0.1:{server.server_address[1]}/v1", "stub")
-        yield LanguageModelParent(client, DeterministicParent("wm/Navigation-v0"))
+        yield [
+            LanguageModelParent(
+                LanguageModelClient(url, f"stub-{seed}"), DeterministicParent(ASKED_ID)
+            )
+            for seed in seeds
+        ]
     finally:
         server.shutdown()
         server.server_close()
 
 
-def navigation_answer(question: dict[str, Any], rate: float, seed: int) -> dict[str, Any]:
-    """What follows in wm/Navigation-v0, or with a probability a wrong place and reward."""
-    shown = np.array(question["observation"])
-    place = int(shown[:NUM_PLACES].argmax())
-    target = int(shown[NUM_PLACES : 2 * NUM_PLACES].argmax())
-    step = int(shown[2 * NUM_PLACES :].argmax())
+def sequence_answer(question: dict[str, Any], rate: float, seed: int) -> dict[str, Any]:
+    """What follows in wm/SequenceNext-v0, or with a probability another symbol and reward."""
+    shown = int(np.argmax(question["observation"]))
     action = question["action"]
-    after = (place + action - CENTRE_MOVE) % NUM_PLACES
-    reward = float(step + 1 == NUM_STEPS and after == target)
-    draws = np.random.default_rng([seed, place, target, step, action])
+    after = SEQUENCE[(SEQUENCE.index(shown) + 1) % len(SEQUENCE)]
+    reward = float(action == after)
+    draws = np.random.default_rng([seed, shown, action])
     if draws.random() < rate:
-        after = (after + int(draws.integers(1, NUM_PLACES))) % NUM_PLACES
-        reward = 1.0 - reward if step + 1 == NUM_STEPS else reward
-    observation = np.zeros(len(shown))
-    observation[after] = observation[NUM_PLACES + target] = 1.0
-    if step + 1 < NUM_STEPS:
-        observation[2 * NUM_PLACES + step + 1] = 1.0
+        after = (after + int(draws.integers(1, NUM_SYMBOLS))) % NUM_SYMBOLS
+        reward = 1.0 - reward
+    observation = np.zeros(NUM_SYMBOLS)
+    observation[after] = 1.0
     return {"next_observation": observation.tolist(), "reward": reward}

@@ -53,10 +53,21 @@ RECALL = ReinforceConfig(
     episodes_per_update=32,
     learning_rate=2e-3,
 )
-# Rewards this rare stand against the entropy bonus only with normalised advantages.
+# A token that holds the observation before binds a cue to the response that follows it, which is
+# what two layers of attention otherwise have to find first. Rewards this rare stand against the
+# entropy bonus only with normalised advantages, which then drown a prediction loss of less weight.
+# Steps that shorten with success keep what was mastered. Found on seed 1.
 HARD = replace(
-    RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0)
+    RECALL,
+    network=NetworkConfig(width=32, feedforward_width=64, has_previous_observation=True),
+    weights=LossWeights(entropy=0.05, world_model=30.0),
+    learning_rate=4e-3,
+    normalize_advantage=True,
+    target_kl=0.02,
+    mastery_decay=1.0,
 )
+HARD_LEVELS = [{"num_queries": number} for number in (1, 2, 3, 4)]
+"""All of the hardest level's size; what grows is how many answers one reward is for."""
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
 # updates of 64 episodes, and the entropy weight: rare cases need a policy that goes on trying
 SIMPLE_TASKS = {
@@ -171,14 +182,13 @@ def solved(config: Config) -> dict[str, Any]:
 
 
 def hard(config: Config) -> dict[str, Any]:
-    """Eight symbols, six cues, twenty demonstrations, four queries: through the curriculum."""
-    levels = [{"level": level} for level in (1, 2, 3, 4)]
+    """Eight symbols, six cues, twenty demonstrations; one query, then two, three, four."""
     agent = Reinforce(
         "wm/RuleRecall-v0",
         HARD,
         seed=config.seed,
-        env_kwargs={"max_level_spaces": True},
-        levels=levels,
+        env_kwargs={"level": 4},
+        levels=HARD_LEVELS,
     )
     curve: list[list[float]] = []
 

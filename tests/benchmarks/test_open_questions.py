@@ -10,11 +10,11 @@ import pytest
 from benchmarks import open_questions
 from benchmarks.open_questions_summary import breaks, law, smallest_that_solves
 from benchmarks.parent_noise import (
-    AnsweringParent,
+    ASKED_ID,
+    AnsweringParents,
     Noise,
     NoisyParent,
-    erring_language_model,
-    navigation_answer,
+    erring_language_models,
 )
 from benchmarks.reward_balance import SUM_OF_WEIGHTS, hypervolume
 from benchmarks.tuning import faults
@@ -98,27 +98,20 @@ def test_a_noisy_parent_errs_at_its_rate_and_as_the_seed_says():
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_a_language_models_stub_knows_navigation_and_errs_at_its_rate(rate):
-    with erring_language_model(rate, seed=1) as parent:
-        env = AnsweringParent(gym.make_vec("wm/Navigation-v0", 64), parent)
-        other = gym.make_vec("wm/Navigation-v0", 64)
+def test_language_models_stubs_know_the_sequence_and_err_each_at_its_own_questions(rate):
+    with erring_language_models(rate, seeds=(1, 2)) as parents:
+        env = AnsweringParents(gym.make_vec(ASKED_ID, 512), parents)
+        other = gym.make_vec(ASKED_ID, 512)
         env.reset(seed=1)
         other.reset(seed=1)
-        wrong = []
-        for _ in range(3):
-            actions = np.arange(64) % 7
-            shown, rewards, *_ = env.step(actions)
-            truth, goals, *_ = other.step(actions)
-            wrong += [(shown != truth).any(1)]
-            assert rate or (rewards == goals).all()
-        assert parent.num_fallbacks == 0
-    assert np.mean(wrong) == pytest.approx(rate, abs=0.15)
-    question = {"observation": np.eye(19)[[2, 8 + 5, 16]].sum(0).tolist(), "action": 0}
-    assert np.flatnonzero(navigation_answer(question, 0.0, 0)["next_observation"]).tolist() == [
-        7,
-        13,
-        17,
-    ]
+        actions = np.arange(512) % 8
+        shown, rewards, *_ = env.step(actions)
+        truth, goals, *_ = other.step(actions)
+        wrong = (shown != truth).any(1)
+        assert (wrong == (rewards != goals)).all()
+        assert [parent.num_fallbacks for parent in parents] == [0, 0]
+    assert wrong.mean() == pytest.approx(rate, abs=0.15)
+    assert rate == 0 or wrong[:256].mean() != wrong[256:].mean()
 
 
 def rows_of_law(times_of_value):
