@@ -59,7 +59,9 @@ SPECIAL = {
         )
     ),
     "symbolic_learning": Special(
-        parts=tuple(("--part", part) for part in ("simple", "recall", "solved", "nulls", "hard"))
+        parts=tuple(
+            ("--part", part) for part in ("simple", "recall", "solved", "nulls", "hard", "quick")
+        )
     ),
 }
 

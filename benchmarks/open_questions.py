@@ -84,8 +84,14 @@ TASKS = {
         {"num_symbols": 3, "num_cues": 2, "num_demonstrations": 5, "num_queries": 1},
         9_600,
     ),
-    "delayed match": Task("wm/DelayedMatch-v0", {}, 6_400),
-    "maze": Task("wm/TMaze-v0", {"num_cues": 4, "length": 4}, 6_400),
+    # The same with two observations a token, which leaves room for harder cells.
+    "paired recall": Task(
+        "wm/RuleRecall-v0",
+        {"num_symbols": 3, "num_cues": 2, "num_demonstrations": 5, "num_queries": 1},
+        12_800,
+    ),
+    "delayed match": Task("wm/DelayedMatch-v0", {}, 12_800),
+    "maze": Task("wm/TMaze-v0", {"num_cues": 4, "length": 4}, 12_800),
     "puzzle": Task("wm/PermPuzzle-v0", {}, 3_200),
     "navigation": Task("wm/Navigation-v0", {}, 12_800),
     "sequence": Task("wm/SequenceNext-v0", {}, 6_400),
@@ -136,10 +142,14 @@ BASE = Cell()
 
 def with_and_without(task: str, *, placebo: bool) -> dict[str, Arm]:
     """The arms of a task that tell whether its world model helps."""
-    arms = {f"{task}, with": Arm(task), f"{task}, without": Arm(task, 0.0)}
+    network = {"has_previous_observation": True} if task == "paired recall" else {}
+    arms = {
+        f"{task}, with": Arm(task, network=network),
+        f"{task}, without": Arm(task, 0.0, network=network),
+    }
     if placebo:
         shuffled = {"world_model_target": "shuffled"}
-        arms[task + PLACEBO] = Arm(task, changes=shuffled)
+        arms[task + PLACEBO] = Arm(task, changes=shuffled, network=network)
     return arms
 
 
@@ -149,16 +159,17 @@ def option_cells(axis: str, option: str, values: Sequence[int], **fixed: int) ->
 
 
 SCALING_CELLS = {
-    "recall": [
-        *option_cells("cues", "num_cues", (1, 2, 3, 4), num_symbols=4),
+    "paired recall": [
+        *option_cells("cues", "num_cues", (2, 3, 4), num_symbols=4),
+        *option_cells("symbols", "num_symbols", (3, 5, 8)),
         *option_cells("demonstrations", "num_demonstrations", (5, 10, 20)),
     ],
     "delayed match": [
-        *option_cells("symbols", "num_symbols", (4, 16, 64)),
+        *option_cells("symbols", "num_symbols", (4, 8, 16, 64)),
         *option_cells("delay", "delay", (1, 4, 16)),
     ],
     "maze": [
-        *option_cells("cues", "num_cues", (4, 16, 64)),
+        *option_cells("cues", "num_cues", (4, 8, 16)),
         *option_cells("length", "length", (4, 8, 16)),
     ],
     "puzzle": [Cell("tokens", 6.0)],
