@@ -88,12 +88,11 @@ TASKS = {
     "paired recall": Task(
         "wm/RuleRecall-v0",
         {"num_symbols": 3, "num_cues": 2, "num_demonstrations": 5, "num_queries": 1},
-        12_800,
+        9_600,
     ),
     "delayed match": Task("wm/DelayedMatch-v0", {}, 12_800),
     "maze": Task("wm/TMaze-v0", {"num_cues": 4, "length": 4}, 12_800),
-    "puzzle": Task("wm/PermPuzzle-v0", {}, 3_200),
-    "navigation": Task("wm/Navigation-v0", {}, 12_800),
+    "navigation": Task("wm/Navigation-v0", {}, 6_400),
     "sequence": Task("wm/SequenceNext-v0", {}, 6_400),
 }
 
@@ -161,18 +160,16 @@ def option_cells(axis: str, option: str, values: Sequence[int], **fixed: int) ->
 SCALING_CELLS = {
     "paired recall": [
         *option_cells("cues", "num_cues", (2, 3, 4), num_symbols=4),
-        *option_cells("symbols", "num_symbols", (3, 5, 8)),
         *option_cells("demonstrations", "num_demonstrations", (5, 10, 20)),
     ],
     "delayed match": [
-        *option_cells("symbols", "num_symbols", (4, 8, 16, 64)),
-        *option_cells("delay", "delay", (1, 4, 16)),
+        *option_cells("symbols", "num_symbols", (4, 8, 16)),
+        *option_cells("delay", "delay", (1, 2, 4)),
     ],
     "maze": [
         *option_cells("cues", "num_cues", (4, 8, 16)),
-        *option_cells("length", "length", (4, 8, 16)),
+        *option_cells("length", "length", (4, 6, 8)),
     ],
-    "puzzle": [Cell("tokens", 6.0)],
 }
 STRUCTURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "attention": ({}, {}),
@@ -215,7 +212,8 @@ def arms_of(question: Question) -> dict[str, Arm]:
     arms: dict[str, Arm] = {}
     if question == "scaling":
         for task in SCALING_CELLS:
-            arms |= with_and_without(task, placebo=True)
+            # Of recall the targets' question has the placebo.
+            arms |= with_and_without(task, placebo=task != "paired recall")
     elif question == "structure":
         for name, (network, changes) in STRUCTURES.items():
             arms[f"recall, {name}"] = Arm("recall", changes=changes, network=network)

@@ -15,8 +15,8 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 SOLVED = 0.9
 NUM_RESAMPLES = 2000
-NO_LAW = ("base", "tokens")
-"""Axes of a single value, along which no power law is fitted."""
+NO_LAW = ("base",)
+"""An axis of a single value, along which no power law is fitted."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -233,7 +233,7 @@ def draw(question: str, figures: Mapping[str, Any], path: Path) -> None:
 
     cells = figures["cells"]
     axes_names = dict.fromkeys(
-        (c["arm"].split(", ")[0], c["axis"]) for c in cells if c["axis"] not in ("base", "tokens")
+        (c["arm"].split(", ")[0], c["axis"]) for c in cells if c["axis"] != "base"
     )
     if question in ("scaling", "parents"):
         figure = Figure(figsize=(12, 3 * -(-len(axes_names) // 3)), layout="constrained")
