@@ -228,7 +228,7 @@ def breaks(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(question: str, figures: Mapping[str, Any], path: Path) -> None:
-    """The question's picture: curves along axes, or a dot with its interval for each arm."""
+    """The question's picture: success along axes, or a dot with its interval for each arm."""
     from matplotlib.figure import Figure
 
     cells = figures["cells"]
@@ -252,30 +252,25 @@ def draw(question: str, figures: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_axis(panel: Any, cells: Sequence[Any], task: str, axis: str, question: str) -> None:
-    """Success or episodes to 90% of a task's arms along one axis."""
+    """Success of a task's arms along one axis."""
     arms = dict.fromkeys(c["arm"] for c in cells if c["arm"].startswith(task + ", "))
+    # Without errors a parent of rules is the base; a language model has a cell of its own for that.
     shares_base = question == "parents" and axis != "language model"
     wanted = (axis, "base") if shares_base else (axis,)
-    is_law = question == "scaling" and axis not in NO_LAW
     for arm, colour in zip(arms, COLOURS, strict=False):
         own = sorted(
             (c for c in cells if c["arm"] == arm and c["axis"] in wanted), key=lambda c: c["value"]
         )
-        label = arm.split(", ")[1]
-        if is_law:
-            own = [c for c in own if c["median_episodes_to_90"] is not None]
-            times = [c["median_episodes_to_90"] for c in own]
-            panel.loglog([c["value"] for c in own], times, "o-", color=colour, label=label)
+        if not own:
             continue
         middle = np.array([c["iqm"] for c in own])
         limits = np.array([[c["iqm_low"], c["iqm_high"]] for c in own]).T
-        spread = np.abs(limits - middle)
-        panel.errorbar(
-            [c["value"] for c in own], middle, spread, fmt="o-", color=colour, label=label
-        )
-        panel.set_ylim(-0.05, 1.05)
+        label = arm.split(", ")[1]
+        values = [c["value"] for c in own]
+        panel.errorbar(values, middle, np.abs(limits - middle), fmt="o-", color=colour, label=label)
+    panel.set_ylim(-0.05, 1.05)
     panel.set_title(f"{task}: {axis}", fontsize=10)
-    panel.set_ylabel("episodes to 90%" if is_law else "success", fontsize=9)
+    panel.set_ylabel("success", fontsize=9)
     panel.legend(fontsize=8)
 
 
