@@ -177,6 +177,15 @@ STRUCTURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no positions": ({"has_positions": False}, {}),
     "two observations a token": ({"has_previous_observation": True}, {}),
     "two observations, one layer": ({"has_previous_observation": True, "num_layers": 1}, {}),
+    "two observations, one layer, width 16": (
+        {
+            "has_previous_observation": True,
+            "num_layers": 1,
+            "width": 16,
+            "feedforward_width": 32,
+        },
+        {},
+    ),
     "previous action and reward": ({}, {"has_previous_step": True}),
     "one layer": ({"num_layers": 1}, {}),
     "width 16": ({"width": 16, "feedforward_width": 32}, {}),
