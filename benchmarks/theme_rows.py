@@ -92,6 +92,16 @@ def simple_rows(simple: Figures, hard: Figures) -> Iterator[Row]:
     yield "wm/RuleRecall-v0, hardest level", number(hard["updates"]), seeds
 
 
+def open_question_rows(*questions: Figures) -> Iterator[Row]:
+    """Every arm in every cell."""
+    for figures in questions:
+        for cell in figures["cells"]:
+            task, arm = cell["arm"].split(", ", 1)
+            setting = "" if cell["axis"] == "base" else f"{cell['axis']} {cell['value']:g}"
+            interval = (cell[f"iqm{end}"] for end in ("", "_low", "_high"))
+            yield task, arm, setting, between(*interval), number(cell["median_episodes_to_90"])
+
+
 def control_rows(*tasks: Figures) -> Iterator[Row]:
     """One task each, with the number of seeds of each arm."""
     for task in tasks:
