@@ -26,7 +26,8 @@ def test_a_question_is_tuned_equally_and_a_second_call_runs_nothing(tmp_path, mo
     arms = {"navigation, next": open_questions.Arm("navigation")}
     arms["navigation, none"] = open_questions.Arm("navigation", 0.0)
     monkeypatch.setattr(open_questions, "arms_of", lambda _: arms)
-    monkeypatch.setattr(open_questions, "FINAL_EPISODES", 20)
+    for name, value in (("FINAL_EPISODES", 20), ("CURVE_EPISODES", 10), ("EVALUATE_EVERY", 2)):
+        monkeypatch.setattr(open_questions, name, value)
     config = open_questions.Config(
         "targets",
         num_seeds=2,
