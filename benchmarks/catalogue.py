@@ -52,8 +52,16 @@ SPECIAL = {
     "ray_scaling": Special(needs=("ray",)),
     "one_agent": Special(needs=("bsuite", "popgym", "Box2D", "sb3_contrib")),
     "take_away": Special(needs=("onnxruntime", "onnxscript")),
+    "open_questions": Special(
+        parts=tuple(
+            ("--question", question)
+            for question in ("scaling", "structure", "scalarization", "parents", "targets")
+        )
+    ),
     "symbolic_learning": Special(
-        parts=tuple(("--part", part) for part in ("simple", "recall", "solved", "nulls", "hard"))
+        parts=tuple(
+            ("--part", part) for part in ("simple", "recall", "solved", "nulls", "hard", "quick")
+        )
     ),
 }
 

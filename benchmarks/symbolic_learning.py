@@ -3,6 +3,7 @@
     python -m benchmarks.symbolic_learning --part recall    # does the world model help where it should?
     python -m benchmarks.symbolic_learning --part solved    # how long the best run without it takes
     python -m benchmarks.symbolic_learning --part hard      # the hardest recall level, through the curriculum
+    python -m benchmarks.symbolic_learning --part quick     # what the quick start shows of rule recall
     python -m benchmarks.symbolic_learning --part nulls     # tasks where it cannot help
     python -m benchmarks.symbolic_learning --part simple    # tasks that every run should solve
 
@@ -21,7 +22,7 @@ import torch
 import tyro
 
 import wm_envs  # noqa: F401  (registers the ids)
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, append_row, read_rows, write_result
 from wm_agents.evaluation import (
     interquartile_mean,
     paired_difference,
@@ -45,6 +46,7 @@ from wm_agents.policy_gradient.reinforce import (
     UpdateReport,
 )
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from wm_envs.data.paths import expand_paths
 
 RECALL = ReinforceConfig(
     network=NetworkConfig(width=64, feedforward_width=128),
@@ -53,10 +55,21 @@ RECALL = ReinforceConfig(
     episodes_per_update=32,
     learning_rate=2e-3,
 )
-# Rewards this rare stand against the entropy bonus only with normalised advantages.
+# A token that holds the observation before binds a cue to the response that follows it, which is
+# what two layers of attention otherwise have to find first. Rewards this rare stand against the
+# entropy bonus only with normalised advantages, which then drown a prediction loss of less weight.
+# Steps that shorten with success keep what was mastered. Found on seed 1.
 HARD = replace(
-    RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0)
+    RECALL,
+    network=NetworkConfig(width=32, feedforward_width=64, has_previous_observation=True),
+    weights=LossWeights(entropy=0.05, world_model=30.0),
+    learning_rate=4e-3,
+    normalize_advantage=True,
+    target_kl=0.02,
+    mastery_decay=1.0,
 )
+HARD_LEVELS = [{"num_queries": number} for number in (1, 2, 3, 4)]
+"""All of the hardest level's size; what grows is how many answers one reward is for."""
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
 # updates of 64 episodes, and the entropy weight: rare cases need a policy that goes on trying
 SIMPLE_TASKS = {
@@ -66,7 +79,7 @@ SIMPLE_TASKS = {
     "Navigation": (1000, 0.05),
 }
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "rule_recall.png"
-Part = Literal["recall", "solved", "hard", "nulls", "simple"]
+Part = Literal["recall", "solved", "hard", "quick", "nulls", "simple"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +92,10 @@ class Config:
     """Parent of all seeds."""
     num_workers: int = 2
     """Processes, one thread each."""
-    max_updates: int = 8000
-    """Of the hard part, which stops earlier once nine of ten seeds have solved it."""
+    max_updates: int = 1500
+    """Of the hard part."""
+    output_dir: Path = Path("runs/symbolic_learning")
+    """Folder of the hard part's checkpoints, from which it goes on where it was stopped."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -90,6 +105,7 @@ def main(config: Config) -> dict[str, Any]:
         "recall": recall,
         "solved": solved,
         "hard": hard,
+        "quick": quick,
         "nulls": nulls,
         "simple": simple,
     }
@@ -171,34 +187,30 @@ def solved(config: Config) -> dict[str, Any]:
 
 
 def hard(config: Config) -> dict[str, Any]:
-    """Eight symbols, six cues, twenty demonstrations, four queries: through the curriculum."""
-    levels = [{"level": level} for level in (1, 2, 3, 4)]
+    """Eight symbols, six cues, twenty demonstrations; one query, then two, three, four."""
     agent = Reinforce(
         "wm/RuleRecall-v0",
         HARD,
         seed=config.seed,
-        env_kwargs={"max_level_spaces": True},
-        levels=levels,
+        env_kwargs={"level": 4},
+        levels=HARD_LEVELS,
     )
-    curve: list[list[float]] = []
+    folder = expand_paths(config).output_dir / f"hard_{config.seed}"
 
     def watch(agent: Reinforce, report: UpdateReport) -> bool:
         if report.update % 100:
             return True
-        rates = success_rates(agent, 100, 1)
-        curve.append([float(report.update), *rates.tolist()])
         assert agent.curriculum is not None
-        print(
-            report.update,
-            "levels",
-            agent.curriculum.level_indices,
-            "hard",
-            rates.round(2),
-            flush=True,
-        )
-        return report.update < config.max_updates and float(np.sort(rates)[1]) < 0.97
+        rates = success_rates(agent, 100, 1).tolist()
+        levels = agent.curriculum.level_indices.tolist()
+        append_row(folder, {"update": report.update, "levels": levels, "rates": rates})
+        print(report.update, "levels", levels, "hard", rates, flush=True)
+        return report.update < config.max_updates
 
-    agent.learn(2**62, watch)
+    agent.learn(2**62, watch, checkpoints=folder, checkpoint_every=100)
+    # A stop between two checkpoints leaves rows that are measured again.
+    rows = {row["update"]: row["rates"] for row in read_rows(folder)}
+    curve = [[float(update), *rates] for update, rates in sorted(rows.items())]
     final = success_rates(agent, 500, 0)
     return {
         "num_seeds_at_90": int((final >= 0.9).sum()),
@@ -207,6 +219,22 @@ def hard(config: Config) -> dict[str, Any]:
         "real_steps": float(agent.num_steps.mean()),
         "final": final.tolist(),
         "curve": curve,
+    }
+
+
+def quick(config: Config) -> dict[str, Any]:
+    """Rule recall with a world model as `examples/quickstart.py` trains it, 48,000 episodes."""
+    protocol = Protocol(
+        "wm/RuleRecall-v0", seed=config.seed, num_updates=1500, levels=({"num_queries": 1}, {})
+    )
+    result = run_arm("with", HARD, protocol, say)
+    interval = stratified_bootstrap(result.final)
+    mean = stratified_bootstrap(result.final, np.mean)
+    return {
+        **interval.flatten("iqm"),
+        **mean.flatten("mean"),
+        "num_seeds_at_90": int((result.final >= 0.9).sum()),
+        **result.to_figures(),
     }
 
 

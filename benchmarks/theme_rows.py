@@ -110,7 +110,17 @@ def simple_rows(simple: Figures, hard: Figures) -> Iterator[Row]:
         score = fixed(simple[f"success_{name}_worst_seed"], 3)
         yield f"wm/{name}-v0", number(simple[f"updates_{name}"]), f"{score} in the worst seed"
     seeds = f"{hard['num_seeds_at_90']} of {len(hard['final'])} seeds at 0.9"
-    yield "wm/RuleRecall-v0, hardest level", number(hard["updates"]), f"{seeds}, stopped by hand"
+    yield "wm/RuleRecall-v0, hardest level", number(hard["updates"]), seeds
+
+
+def open_question_rows(*questions: Figures) -> Iterator[Row]:
+    """Every arm in every cell."""
+    for figures in questions:
+        for cell in figures["cells"]:
+            task, arm = cell["arm"].split(", ", 1)
+            setting = "" if cell["axis"] == "base" else f"{cell['axis']} {cell['value']:g}"
+            interval = (cell[f"iqm{end}"] for end in ("", "_low", "_high"))
+            yield task, arm, setting, between(*interval), number(cell["median_episodes_to_90"])
 
 
 def control_rows(*tasks: Figures) -> Iterator[Row]:

@@ -47,6 +47,7 @@ class Theme:
 
 
 CONTROL = ("cart_pole", "pendulum", "acrobot", "mountain_car")
+QUESTIONS = ("scaling", "structure", "scalarization", "parents", "targets")
 PUZZLES = ("perm_puzzle", "perm_puzzle_7", "lights_out", "token_automaton")
 
 THEMES = (
@@ -101,6 +102,14 @@ THEMES = (
                 ("symbolic_learning_simple", "symbolic_learning_hard"),
                 ("Id", "Updates", "Success rate"),
                 rows.simple_rows,
+            ),
+            Table(
+                "The open questions",
+                tuple(f"open_questions_{question}" for question in QUESTIONS),
+                ("Task", "Arm", "Setting", "Success rate", "Episodes to 90%"),
+                rows.open_question_rows,
+                "Interquartile means with 95% intervals; see [the open questions]"
+                "(open-questions.md).",
             ),
         ),
     ),

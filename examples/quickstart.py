@@ -107,11 +107,14 @@ def learn_sequence(config: Config) -> dict[str, float]:
 def compare_on_recall(config: Config) -> dict[str, ArmResult]:
     """Ten stacked seeds with the world model in one process, ten without in another."""
     base = wma.ReinforceConfig(
-        network=wma.NetworkConfig(feedforward_width=128),
-        weights=wma.LossWeights(entropy=0.02, world_model=10.0),
+        network=wma.NetworkConfig(width=32, feedforward_width=64, has_previous_observation=True),
+        weights=wma.LossWeights(entropy=0.05, world_model=30.0),
         num_seeds=config.num_seeds,
         episodes_per_update=32,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
+        normalize_advantage=True,
+        target_kl=0.02,
+        mastery_decay=1.0,
     )
     arms = world_model_arms(base)
     protocol = Protocol(
@@ -119,6 +122,8 @@ def compare_on_recall(config: Config) -> dict[str, ArmResult]:
         seed=config.seed,
         num_updates=config.recall_updates,
         evaluate_every=EVALUATE_EVERY,
+        # One query at first: a reward for one answer is found by chance, one for two seldom.
+        levels=({"num_queries": 1}, {}),
     )
     with wma.progress(
         2 * config.recall_updates, "rule recall, both arms", False if config.quiet else None

@@ -5,6 +5,7 @@ and no information. Every arm is tuned over the same learning rates, and the rat
 curve, never on the final episodes.
 """
 
+import functools
 import importlib
 import math
 import multiprocessing
@@ -47,6 +48,7 @@ class Protocol:
         evaluation_episodes: Episodes of each such evaluation and run.
         final_episodes: Episodes of the closing evaluation, other ones than those of the curve.
         stop_when: Stop before `num_updates` once every run has reached this success rate.
+        levels: For a curriculum, further options per level; what is judged is the last.
 
     Raises:
         ConfigError: A number below 1, or more updates between two evaluations than there are.
@@ -60,6 +62,7 @@ class Protocol:
     evaluation_episodes: int = 100
     final_episodes: int = 500
     stop_when: float = float("inf")
+    levels: Sequence[Mapping[str, Any]] = ({},)
 
     def __post_init__(self) -> None:
         require_integers(
@@ -126,11 +129,17 @@ def run_arm(
     Raises:
         ConfigError: The environment reports no success; nothing was trained.
     """
-    # A first run apart: compilation and caches are no CPU of the arm that happens to come first.
-    success_rates(
-        Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs), 1, 0
+    make = functools.partial(
+        Reinforce,
+        protocol.env_id,
+        config,
+        seed=protocol.seed,
+        env_kwargs=protocol.env_kwargs,
+        levels=protocol.levels,
     )
-    agent = Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs)
+    # A first run apart: compilation and caches are no CPU of the arm that happens to come first.
+    success_rates(make(), 1, 0)
+    agent = make()
     episodes: list[int] = []
     curve: list[NDArray[np.float64]] = []
 

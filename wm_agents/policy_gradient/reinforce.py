@@ -29,6 +29,7 @@ from wm_agents.policy_gradient.collector import (
     sample_categorical,
 )
 from wm_agents.policy_gradient.environments import VectorEnvMaker, environment_maker
+from wm_agents.policy_gradient.prediction_targets import num_predictions, other_rows
 from wm_agents.policy_gradient.reinforce_config import (
     LossWeights,
     ReinforceConfig,
@@ -40,7 +41,6 @@ from wm_agents.policy_gradient.reinforce_updates import (
     EVALUATION,
     StackedReinforce,
     UpdateReport,
-    other_rows,
     rewards_to_go,
 )
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
@@ -138,6 +138,9 @@ class Reinforce(StackedReinforce, Savable):
         known = PolicySpaces(probe.single_observation_space, probe.single_action_space)
         probe.close()
         self.sizes = network_sizes(known, config.has_previous_step)
+        name, num_targets = config.world_model_target, self.sizes.num_targets
+        if (count := num_predictions(name, num_targets, config.network.width)) != num_targets:
+            self.sizes = replace(self.sizes, num_predictions=count)
         device = choose_device(config.device)
         model = SequenceModel(config.network, self.sizes, self.seeds, device, known.action_units)
         collector = EpisodeCollector(
@@ -436,6 +439,7 @@ class Reinforce(StackedReinforce, Savable):
             {"parameters": self.model.flat}, f"after update {self.num_updates}, so it is not saved"
         )
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
+        tensors["success"] = torch.from_numpy(self._success)
         tensors["generator"] = self._generator.get_state()
         tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
         for kind, standardizer in self._standardizers().items():
@@ -457,7 +461,8 @@ class Reinforce(StackedReinforce, Savable):
 
     def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         own_sizes = asdict(self.sizes)
-        if metadata["sizes"] != own_sizes:
+        # Files of before other targets lack the number of predictions.
+        if {"num_predictions": None, **metadata["sizes"]} != own_sizes:
             raise CheckpointError(
                 f"trained on spaces of sizes {metadata['sizes']}, this environment has {own_sizes}"
             )
@@ -480,6 +485,8 @@ class Reinforce(StackedReinforce, Savable):
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
         self._next_baseline = self._baseline
+        if "success" in tensors:  # which files of before `mastery_decay` lack
+            self._success = tensors["success"].numpy().copy()
         for name, value in self._optimizer.moments.items():
             value.copy_(tensors[f"adam.{name}"])
         self._generator.set_state(tensors["generator"])

@@ -9,8 +9,14 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
+from wm_agents.policy_gradient.prediction_targets import TARGET_NAMES, TargetName
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
-from wm_agents.training.config_checks import renamed_settings, require_integers
+from wm_agents.training.config_checks import (
+    renamed_settings,
+    require_at_least,
+    require_integers,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,12 @@ class ReinforceConfig:
         normalize_advantage: Divide advantages by their root mean square over each run's batch, so
             that rare rewards outweigh the entropy bonus.
         max_grad_norm: Each run's gradient is scaled down to this norm.
+        target_kl: Trust region: an update that moves a run's policy further than this divergence
+            on the batch that it learned from is shortened to about that; None never shortens.
+        mastery_decay: As a run succeeds more often at the last level, its step size and entropy
+            weight fall, both being multiplied by (1 - success) to this power, of a moving average
+            of success. It keeps a run that has mastered a task from leaving it again, and lets it
+            learn anew where it fails; 0 leaves both as they are.
         baseline: "moving" averages past returns to go by step; "value" is the value head.
         baseline_decay: Of the moving average, per update.
         prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared
@@ -54,7 +66,8 @@ class ReinforceConfig:
             compared with it: "shuffled" is that of another episode of the same batch, a placebo
             with the same targets and no information; "previous" the observation before the present
             one, itself at first, which takes memory and no prediction; "reward" the reward of the
-            step, on every output of the head.
+            step, on every output of the head; "next_two" the next observation and the one after;
+            "latent" the network's own token of the next step, standardized and without a gradient.
         ignored_targets: Columns of the observation that the world-model loss leaves out, such as
             those that hold the answer to be learned.
         normalize_observations: Standardize inputs and prediction targets by all that a run has seen
@@ -74,10 +87,12 @@ class ReinforceConfig:
     gamma: float = 1.0
     normalize_advantage: bool = False
     max_grad_norm: float = 1.0
+    target_kl: float | None = None
+    mastery_decay: float = 0.0
     baseline: Literal["moving", "value"] = "moving"
     baseline_decay: float = 0.95
     prediction_reward_weight: float = 0.1
-    world_model_target: Literal["next", "shuffled", "previous", "reward"] = "next"
+    world_model_target: TargetName = "next"
     ignored_targets: tuple[int, ...] = ()
     normalize_observations: bool = True
     has_previous_step: bool = False
@@ -90,14 +105,16 @@ class ReinforceConfig:
         for name in ("learning_rate", "max_grad_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")
+        if self.target_kl is not None:
+            require_positive(**{"ReinforceConfig.target_kl": self.target_kl})
+        require_at_least(0, **{"ReinforceConfig.mastery_decay": self.mastery_decay})
         for name in ("gamma", "baseline_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}"
                 )
         _check_choice("baseline", self.baseline, ("moving", "value"))
-        targets = ("next", "shuffled", "previous", "reward")
-        _check_choice("world_model_target", self.world_model_target, targets)
+        _check_choice("world_model_target", self.world_model_target, TARGET_NAMES)
         for name, weight in vars(self.weights).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")

@@ -19,6 +19,7 @@ from torch.optim.adam import adam
 
 from wm_agents.errors import ConfigError, NonFiniteError
 from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
+from wm_agents.policy_gradient.prediction_targets import prediction_targets, target_weights
 from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import SequenceModel
@@ -32,6 +33,11 @@ from wm_agents.training.finite import stacked_gradient_step
 
 # In units of return: a batch of equal returns must not become noise of unit size.
 SMALLEST_SPREAD = 0.05
+# Of the moving average of success by which `mastery_decay` lowers the step size, per update.
+SUCCESS_DECAY = 0.9
+# Of a trust region: how far beyond `target_kl` a step may lead, and how often it is shortened.
+TOLERANCE = 1.5
+MAX_SHORTENINGS = 4
 # First word of a collection's number, so that training and evaluation never share episodes.
 TRAINING = 0
 EVALUATION = 1
@@ -138,10 +144,13 @@ class StackedReinforce:
             name: weight for name, weight in vars(config.weights).items() if weight > 0
         }
         self._term_weights: Tensor | None = None  # the same, in the order of the terms
-        self._target_weights = _target_weights(config.ignored_targets, known.observations.size)
+        self._target_weights = target_weights(
+            config.world_model_target, config.ignored_targets, known.observations.size
+        )
         shape = (config.num_seeds, config.max_episode_steps)
         self._baseline = np.full(shape, np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
+        self._success = np.zeros(config.num_seeds)  # moving average at the last level [S]
 
     def _update(self) -> UpdateReport:
         levels = None
@@ -153,6 +162,11 @@ class StackedReinforce:
             raise ConfigError(
                 'this environment reports no info["is_success"], by which levels advance: train on '
                 "one that does"
+            )
+        if self.config.mastery_decay and batch.successes is None:
+            raise ConfigError(
+                'this environment reports no info["is_success"], which mastery_decay goes by: set '
+                "it to 0"
             )
         input_units = self.model.input_units
         target_units = self.model.target_units
@@ -178,12 +192,24 @@ class StackedReinforce:
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
             metrics["success"] = batch.successes.mean(1)
+            self._record_success(metrics["success"], levels)
             if self.curriculum is not None:
                 self.curriculum.record(batch.successes)
         self.num_updates += 1
         self.num_steps += batch.num_steps
         num_episodes = self.num_updates * self.config.episodes_per_update
         return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
+
+    def _record_success(self, rates: NDArray[np.float64], levels: Sequence[int] | None) -> None:
+        """Take success rates [S] at these levels into the average at the last level.
+
+        Mastery of an easier level is no reason to learn less.
+        """
+        at_last = np.ones(len(rates), np.bool_)
+        if levels is not None:
+            at_last = np.array(levels) == len(self.collector.makers) - 1
+        average = SUCCESS_DECAY * self._success + (1 - SUCCESS_DECAY) * rates
+        self._success = np.where(at_last, average, self._success)
 
     def _updated(
         self, units: RunningStandardizer, rows: Tensor, mask: Tensor | None
@@ -202,14 +228,65 @@ class StackedReinforce:
         """
         terms, bonus = self._losses(batch)
         assert terms.keys() == self._weights.keys(), "every loss term has one weight"
+        caution = None
+        if self.config.mastery_decay:
+            caution = torch.from_numpy((1 - self._success) ** self.config.mastery_decay).float()
+            caution = caution.to(self.device)
+            if "entropy" in terms:
+                terms["entropy"] = terms["entropy"] * caution
         values = torch.stack(list(terms.values()))
         metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
         self._check_finite(metrics, batch)
         if self._term_weights is None:
             named = [self._weights[name] for name in terms]
             self._term_weights = torch.tensor(named, device=self.device)
-        metrics["gradient_norm"] = self._descend((self._term_weights @ values).sum())
+        loss = (self._term_weights @ values).sum()
+        if caution is None and self.config.target_kl is None:
+            metrics["gradient_norm"] = self._descend(loss)
+            return metrics, bonus
+        before = self.model.flat.clone()
+        old = None if self.config.target_kl is None else self._log_probs(batch)
+        metrics["gradient_norm"] = self._descend(loss)
+        if caution is not None:
+            self._shorten(before, caution)
+        if old is not None:
+            metrics["kl"] = self._stay_near(before, old, batch).cpu().double().numpy()
         return metrics, bonus
+
+    def _shorten(self, before: Tensor, shares: Tensor) -> None:
+        """Go back to these shares [S] of the step from parameters [S, P] to the present ones."""
+        with torch.no_grad():
+            self.model.flat.copy_(torch.lerp(before, self.model.flat, shares[:, None]))
+
+    def _stay_near(self, before: Tensor, old: Tensor, batch: StackedBatch) -> Tensor:
+        """Shorten the step to the trust region, and give the divergence [S] from where it began."""
+        target = self.config.target_kl
+        assert target is not None
+        for _ in range(MAX_SHORTENINGS):
+            divergence = self._divergence(old, batch)
+            if bool((divergence <= TOLERANCE * target).all()):
+                return divergence
+            # It grows with the square of a short step; after a long one this takes several turns.
+            self._shorten(before, (target / divergence).sqrt().clamp(max=1.0))
+        return self._divergence(old, batch)
+
+    @torch.no_grad()
+    def _log_probs(self, batch: StackedBatch) -> Tensor:
+        """Log probability [S, R * T] of a batch's actions under the present parameters."""
+        # Tokens that the collection kept are those of the parameters that acted.
+        tokens = self._tokens(replace(batch, first_tokens=None))
+        return self._policy_terms(tokens, batch.actions.flatten(1, 2).to(self.device))[0]
+
+    def _divergence(self, old: Tensor, batch: StackedBatch) -> Tensor:
+        """KL divergence [S] of the policy of log probabilities `old` [S, R * T] from the present.
+
+        Estimated on the batch's own actions by mean(ratio - 1 - log ratio), which is never negative
+        (Schulman 2020, "Approximating KL divergence").
+        """
+        log_ratio = self._log_probs(batch) - old
+        mask = batch.mask.flatten(1).to(self.device)
+        terms = (log_ratio.exp() - 1 - log_ratio) * mask
+        return (terms.sum(1) / mask.sum(1)).clamp(min=1e-12)
 
     def _losses(self, batch: StackedBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:
         """Each loss term per run [S], and the mean intrinsic reward per run."""
@@ -229,7 +306,7 @@ class StackedReinforce:
             terms["world_model"] = (error * share).sum(1)
             intrinsic = -error.detach().cpu().view(num_seeds, num_rows, num_steps) * batch.mask
             # The intrinsic reward is minus the error: what the policy does is to be predictable.
-            rewards = rewards + self.config.prediction_reward_weight * intrinsic
+            rewards = self._scalarized(rewards, intrinsic)
             bonus = intrinsic.sum(-1).mean(1).double().numpy()
         if self.config.baseline == "value" and self.config.gamma < 1:
             rewards = rewards + self._bootstraps(batch)
@@ -253,6 +330,10 @@ class StackedReinforce:
             terms["entropy"] = -(entropy * share).sum(1)
         return terms, bonus
 
+    def _scalarized(self, rewards: Tensor, intrinsic: Tensor) -> Tensor:
+        """One reward [S, R, T] of the environment's and the world model's; a study may weigh anew."""
+        return rewards + self.config.prediction_reward_weight * intrinsic
+
     def _bootstraps(self, batch: StackedBatch) -> Tensor:
         """What the last reward of truncated episodes lacks [S, R, T].
 
@@ -275,13 +356,20 @@ class StackedReinforce:
         """Mean squared error [S] of predicted next observations, in the environment's units.
 
         A mean over steps and features. The loss and the intrinsic reward are in standardized units,
-        which are these where observations are one-hots.
+        which are these where observations are one-hots. Of two predicted steps it is the first.
+
+        Raises:
+            ConfigError: Latents are predicted, which have no such units.
         """
+        if self.config.world_model_target == "latent":
+            raise ConfigError(
+                'prediction_error needs predicted observations, not world_model_target="latent"'
+            )
         with torch.no_grad():
             actions = batch.actions.flatten(1, 2).to(self.device)
-            differences = self.model.target_units.raw_errors(
-                self._prediction_differences(self._tokens(batch), actions, batch)
-            )
+            differences = self._prediction_differences(self._tokens(batch), actions, batch)
+            differences = differences[..., : self.spaces.observations.size]
+            differences = self.model.target_units.raw_errors(differences)
         errors = differences.square().mean(-1).cpu() * batch.mask.flatten(1)  # [S, R * T]
         means: NDArray[np.float64] = (errors.sum(1) / batch.mask.sum((1, 2))).double().numpy()
         return means
@@ -328,21 +416,14 @@ class StackedReinforce:
     def _prediction_differences(
         self, tokens: Tensor, actions: Tensor, batch: StackedBatch
     ) -> Tensor:
-        """What the head predicts less what it should [S, R * T, O].
+        """What the head predicts less what it should [S, R * T, O], or as many as it predicts.
 
         In units of the targets.
         """
         predicted = self.model.next_observation(tokens, self.spaces.action_inputs(actions))
-        if self.config.world_model_target == "reward":
-            return predicted - batch.rewards.flatten(1, 2).unsqueeze(-1).to(self.device)
-        targets = batch.next_observations
-        if self.config.world_model_target == "previous":
-            before = batch.observations[:, :, :-2]
-            targets = torch.cat([batch.observations[:, :, :1], before], 2)
-        elif self.config.world_model_target == "shuffled":
-            draws = np.random.default_rng([self.seed, self.num_updates])
-            targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
-        return predicted - self.model.target_units.normalize(targets.flatten(1, 2).to(self.device))
+        seeds = (self.seed, self.num_updates)
+        name = self.config.world_model_target
+        return predicted - prediction_targets(name, batch, self.model, seeds)
 
     def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
         """The average return to go at each step [S, 1, T] before this batch.
@@ -388,24 +469,6 @@ class StackedReinforce:
             )
 
 
-def _target_weights(ignored: tuple[int, ...], size: int) -> Tensor | None:
-    """The weight of each of O targets in the mean [O]; None where all count alike.
-
-    Raises:
-        ConfigError: A column that does not exist, or none that is left.
-    """
-    if not ignored:
-        return None
-    if not set(ignored) < set(range(size)):
-        raise ConfigError(
-            f"ignored_targets={ignored}: give some and not all of the observation's columns, 0 to "
-            f"{size - 1}"
-        )
-    weights = torch.ones(size)
-    weights[list(ignored)] = 0.0
-    return weights / weights.sum()
-
-
 def _is_finite(batch: StackedBatch) -> bool:
     values = (batch.inputs, batch.next_observations, batch.rewards)
     return all(bool(tensor.isfinite().all()) for tensor in values)
@@ -421,14 +484,3 @@ def rewards_to_go(rewards: Tensor, gamma: float) -> Tensor:
         running = rewards[..., step] + gamma * running
         to_go[..., step] = running
     return to_go
-
-
-def other_rows(num_rows: int, draws: np.random.Generator) -> NDArray[np.int64]:
-    """A permutation [R] that sends no row to itself.
-
-    Each row to its successor in a random cycle.
-    """
-    cycle = draws.permutation(num_rows)
-    others = np.empty_like(cycle)
-    others[cycle] = np.roll(cycle, -1)
-    return others

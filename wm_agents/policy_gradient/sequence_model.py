@@ -1,5 +1,7 @@
 """The network of REINFORCE: a causal transformer with one token per step, stacked over seeds.
 
+A recurrent memory may take the place of its attention; see `recurrent_memory`.
+
 Every parameter has a leading seed axis S, so that many independent runs are one batched program:
 each run keeps its own weights, its own gradient norm and its own random numbers. All parameters are
 views into one flat tensor [S, P], and all gradients into another, so that clipping and the
@@ -11,14 +13,21 @@ Letters: S seeds, R rows (episodes) of a seed, T time, D width, F inputs of a to
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
+from wm_agents.policy_gradient.causal_attention import (
+    additive_mask,
+    attention,
+    head_slopes,
+    rotate,
+)
+from wm_agents.policy_gradient.recurrent_memory import RECURRENT, initial_decay
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import ActionUnits
 from wm_agents.training.config_checks import require_integers
@@ -40,6 +49,12 @@ class NetworkConfig:
         feedforward_width: Hidden size of a block's feed-forward part.
         value_width: Hidden size of the value head.
         context_length: How many steps a token attends to, itself included.
+        memory: How a block looks back: by "attention", by the state of a "gru" or of a diagonal
+            "state_space", or with "none" not at all.
+        has_previous_observation: Whether a token also holds the inputs of the step before it, so that
+            one layer can bind what belongs together over two steps.
+        has_positions: Whether attention knows how far back a step lies. Without it a token knows of
+            the past what was there and, by what each of those tokens saw, little of the order.
     """
 
     width: int = 64
@@ -48,11 +63,18 @@ class NetworkConfig:
     feedforward_width: int = 256
     value_width: int = 32
     context_length: int = 256
+    memory: Literal["attention", "gru", "state_space", "none"] = "attention"
+    has_positions: bool = True
+    has_previous_observation: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            require_integers(1, **{f"NetworkConfig.{name}": value})
-        if self.width % (2 * self.num_heads):
+            if name != "memory" and not name.startswith("has_"):
+                require_integers(1, **{f"NetworkConfig.{name}": value})
+        memories = ("attention", *RECURRENT, "none")
+        if self.memory not in memories:
+            raise ConfigError(f"NetworkConfig.memory is one of {memories}, got {self.memory!r}")
+        if self.memory == "attention" and self.width % (2 * self.num_heads):
             raise ConfigError(
                 f"width is a multiple of 2 * num_heads, got {self.width} and {self.num_heads} heads"
             )
@@ -75,6 +97,7 @@ class Sizes:
         num_targets: Length of the observation that the world model predicts, O.
         is_continuous: Whether actions are Gaussian, with a learned log standard deviation of their
             own.
+        num_predictions: Numbers that the world model's head gives; None is the next observation's.
     """
 
     num_inputs: int
@@ -82,6 +105,7 @@ class Sizes:
     num_action_features: int
     num_targets: int
     is_continuous: bool
+    num_predictions: int | None = None
 
 
 @dataclass
@@ -93,19 +117,25 @@ class Cache:
         values: Likewise.
         time: Steps so far.
         starts: Each row's first valid step [S * R]; None where that is 0 for all.
+        states: In place of keys and values, the state [S, R, D] of a recurrent memory per layer.
+        inputs: The last step's inputs [S, R, F], standardized, where tokens hold them; else None.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     time: int
     starts: Tensor | None = None
+    states: list[Tensor] = field(default_factory=list)
+    inputs: Tensor | None = None
 
     def copy(self) -> "Cache":
         """A cache that grows apart from this one.
 
         The tensors themselves are never changed in place.
         """
-        return Cache(list(self.keys), list(self.values), self.time, self.starts)
+        return replace(
+            self, keys=list(self.keys), values=list(self.values), states=list(self.states)
+        )
 
 
 class SequenceModel:
@@ -222,9 +252,15 @@ class SequenceModel:
             self.parameters[f"{name}.bias"], normalized, self.parameters[f"{name}.weight"]
         )
 
-    def _embed(self, inputs: Tensor) -> Tensor:
-        standardized = self.input_units.normalize(inputs)
-        return self.linear("encoder.2", self.linear("encoder.1", standardized).relu_())
+    def _embed(self, inputs: Tensor, previous: Tensor | None) -> Tensor:
+        """Tokens [S, M, D] of standardized inputs [S, M, F], and of those a step earlier.
+
+        None stands for those before an episode.
+        """
+        if self.config.has_previous_observation:
+            before = torch.zeros_like(inputs) if previous is None else previous
+            inputs = torch.cat([inputs, before], -1)
+        return self.linear("encoder.2", self.linear("encoder.1", inputs).relu_())
 
     def _feed_forward(self, layer: int, tokens: Tensor) -> Tensor:
         hidden = self.linear(
@@ -239,22 +275,42 @@ class SequenceModel:
             inputs: [S, R, F].
 
         Returns:
-            Tokens [S, R, D], and each layer's attention inputs, from which `cache_first` can go on.
+            Tokens [S, R, D], and what each layer keeps of them, from which `cache_first` goes on:
+            the inputs of attention, or the state of a recurrent memory.
         """
-        tokens, attended = self._embed(inputs), []
+        inputs = self.input_units.normalize(inputs)
+        tokens = self._embed(inputs, None)
+        kept = [inputs] if self.config.has_previous_observation else []
         for layer in range(self.config.num_layers):
-            normalized = self._normalize(f"block{layer}.norm1", tokens)
-            attended.append(normalized)
-            tokens = tokens + self.linear(
-                f"block{layer}.out", self.linear(f"block{layer}.value", normalized)
-            )
+            tokens = self._look_back_first(layer, tokens, kept)
             tokens = self._feed_forward(layer, tokens)
-        return tokens, attended
+        return tokens, kept
 
-    def cache_first(self, attended: list[Tensor]) -> Cache:
+    def _look_back_first(self, layer: int, tokens: Tensor, kept: list[Tensor]) -> Tensor:
+        name = f"block{layer}"
+        if self.config.memory == "none":
+            return tokens
+        normalized = self._normalize(f"{name}.norm1", tokens)
+        if self.config.memory == "attention":
+            kept.append(normalized)
+            return tokens + self.linear(f"{name}.out", self.linear(f"{name}.value", normalized))
+        mixed, state = self._recur(layer, normalized, torch.zeros_like(tokens))
+        kept.append(state)
+        return tokens + mixed
+
+    def cache_first(self, kept: list[Tensor]) -> Cache:
         """The cache after the first step."""
+        if self.config.has_previous_observation:
+            cache = self._cache_layers(kept[1:])
+            cache.inputs = kept[0]
+            return cache
+        return self._cache_layers(kept)
+
+    def _cache_layers(self, kept: list[Tensor]) -> Cache:
+        if self.config.memory != "attention":
+            return Cache([], [], 1, states=list(kept))
         keys, values = [], []
-        for layer, normalized in enumerate(attended):
+        for layer, normalized in enumerate(kept):
             _, key, value = self._attend(layer, normalized, 0, 1)
             keys.append(key)
             values.append(value)
@@ -262,23 +318,50 @@ class SequenceModel:
 
     def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
         """Tokens [S, R, D] of the next step for inputs [S, R, F]; the cache grows in place."""
-        tokens = self._embed(inputs)
+        inputs = self.input_units.normalize(inputs)
+        tokens = self._embed(inputs, self._of_this_episode(cache.inputs, cache))
+        if self.config.has_previous_observation:
+            cache.inputs = inputs
+        bias = self._bias_next(cache) if self.config.memory == "attention" else None
+        for layer in range(self.config.num_layers):
+            if self.config.memory != "none":
+                normalized = self._normalize(f"block{layer}.norm1", tokens)
+                tokens = tokens + self._look_back_next(layer, normalized, cache, bias)
+            tokens = self._feed_forward(layer, tokens)
+        cache.time += 1
+        return tokens
+
+    def _of_this_episode(self, kept: Tensor | None, cache: Cache) -> Tensor | None:
+        """What was kept of the last step [S, R, ...], zeros in rows that start only now."""
+        if kept is None or cache.starts is None:
+            return kept
+        return kept * (cache.starts < cache.time).view(self.num_seeds, -1, 1)
+
+    def _bias_next(self, cache: Cache) -> Tensor:
+        """What is added to the scores of the next step, which the cache lacks as yet."""
         # Whoever holds the cache may have dropped steps that no row attends to any more.
         num_kept = min(cache.keys[0].shape[2] + 1, self.config.context_length)
         bias = self._bias(num_kept)[:, -1:]
         if cache.starts is not None:
             steps = torch.arange(cache.time + 1 - num_kept, cache.time + 1, device=self.device)
             bias = bias + additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
-        for layer in range(self.config.num_layers):
-            normalized = self._normalize(f"block{layer}.norm1", tokens)
-            query, key, value = self._attend(layer, normalized, cache.time, 1)
-            cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -num_kept:]
-            cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -num_kept:]
-            mixed = attention(query, cache.keys[layer], cache.values[layer], bias)
-            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
-            tokens = self._feed_forward(layer, tokens)
-        cache.time += 1
-        return tokens
+        return bias
+
+    def _look_back_next(
+        self, layer: int, normalized: Tensor, cache: Cache, bias: Tensor | None
+    ) -> Tensor:
+        if bias is None:
+            # What an earlier episode left behind says nothing of this one.
+            state = self._of_this_episode(cache.states[layer], cache)
+            assert state is not None
+            mixed, cache.states[layer] = self._recur(layer, normalized, state)
+            return mixed
+        num_kept = bias.shape[-1]
+        query, key, value = self._attend(layer, normalized, cache.time, 1)
+        cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -num_kept:]
+        cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -num_kept:]
+        mixed = attention(query, cache.keys[layer], cache.values[layer], bias)
+        return self.linear(f"block{layer}.out", self._join_heads(mixed))
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Tokens [S, R, T, D] of whole episodes for inputs [S, R, T, F].
@@ -286,15 +369,40 @@ class SequenceModel:
         Each sees itself and what came before.
         """
         num_seeds, num_rows, num_steps, _ = inputs.shape
-        tokens = self._embed(inputs.reshape(num_seeds, num_rows * num_steps, -1))
-        bias = self._bias(num_steps)
+        inputs = self.input_units.normalize(inputs.flatten(1, 2)).unflatten(1, (-1, num_steps))
+        # One step later, with zeros before the first.
+        previous = F.pad(inputs, (0, 0, 1, 0))[:, :, :-1]
+        tokens = self._embed(inputs.flatten(1, 2), previous.flatten(1, 2))
         for layer in range(self.config.num_layers):
-            normalized = self._normalize(f"block{layer}.norm1", tokens)
-            query, key, value = self._attend(layer, normalized, 0, num_steps)
-            mixed = attention(query, key, value, bias)
-            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
+            if self.config.memory != "none":
+                normalized = self._normalize(f"block{layer}.norm1", tokens)
+                tokens = tokens + self._look_back(layer, normalized, num_steps)
             tokens = self._feed_forward(layer, tokens)
         return tokens.view(num_seeds, num_rows, num_steps, -1)
+
+    def _look_back(self, layer: int, normalized: Tensor, num_steps: int) -> Tensor:
+        """What tokens [S, R * T, D] of whole episodes get from what came before."""
+        if self.config.memory == "attention":
+            query, key, value = self._attend(layer, normalized, 0, num_steps)
+            mixed = attention(query, key, value, self._bias(num_steps))
+            return self.linear(f"block{layer}.out", self._join_heads(mixed))
+        memory, name = RECURRENT[self.config.memory], f"block{layer}"
+        projected = memory.project(name, normalized, self.linear)
+        steps = projected.unflatten(1, (-1, num_steps)).unbind(2)
+        state = torch.zeros_like(steps[0][..., : self.config.width])
+        states = []
+        for step in steps:
+            state = memory.advance(name, step, state, self.linear, self.parameters)
+            states.append(state)
+        joined = torch.stack(states, 2).flatten(1, 2)
+        return memory.read(name, normalized, joined, self.linear)
+
+    def _recur(self, layer: int, normalized: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of a recurrent memory on [S, R, D]: what it adds, and its next state."""
+        memory, name = RECURRENT[self.config.memory], f"block{layer}"
+        projected = memory.project(name, normalized, self.linear)
+        state = memory.advance(name, projected, state, self.linear, self.parameters)
+        return memory.read(name, normalized, state, self.linear), state
 
     def _bias(self, num_steps: int) -> Tensor:
         """What is added to the attention scores [heads, T, T].
@@ -306,6 +414,7 @@ class SequenceModel:
             steps = torch.arange(max(num_steps, 2 * self._biases.shape[-1]), device=self.device)
             distance = (steps[:, None] - steps).float()
             slopes = head_slopes(self.config.num_heads).to(self.device)
+            slopes = slopes * self.config.has_positions
             allowed = (distance >= 0) & (distance < self.config.context_length)
             self._biases = -slopes[:, None, None] * distance + additive_mask(allowed)
         return self._biases[:, :num_steps, :num_steps]
@@ -323,12 +432,10 @@ class SequenceModel:
             )
             for name in ("query", "key", "value")
         )
-        turn = self._turns(first_step + num_steps)[first_step:]
-        return (
-            _rotate(query, turn).transpose(1, 2),
-            _rotate(key, turn).transpose(1, 2),
-            value.transpose(1, 2),
-        )
+        if self.config.has_positions:
+            turn = self._turns(first_step + num_steps)[first_step:]
+            query, key = rotate(query, turn), rotate(key, turn)
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
     def _turns(self, num_steps: int) -> Tensor:
         """Unit complex numbers [T, 1, D / heads / 2].
@@ -379,63 +486,6 @@ class SequenceModel:
         return self.linear("world.2", hidden.relu_())
 
 
-class _ShortSoftmax(torch.autograd.Function):
-    """Softmax over a short last axis.
-
-    PyTorch's own takes ten times as long on a CPU for rows of 14 numbers.
-    """
-
-    @staticmethod
-    def forward(context: Any, scores: Tensor) -> Tensor:
-        """Weights [..., K] from scores [..., K]."""
-        weights = (scores - scores.amax(-1, keepdim=True)).exp_()
-        weights /= weights.sum(-1, keepdim=True)
-        context.save_for_backward(weights)
-        return weights
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        """Weights * (gradient - sum(gradient * weights))."""
-        (weights,) = context.saved_tensors
-        product = gradient * weights
-        return product.addcmul_(weights, product.sum(-1, keepdim=True), value=-1)
-
-
-def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for short sequences.
-
-    Args:
-        query: [B, heads, T, D].
-        key: [B, heads, K, D].
-        value: [B, heads, K, D].
-        bias: Added to the scores, broadcastable to [B, heads, T, K]; minus infinity where a query
-            may not attend.
-    """
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
-    return torch.matmul(_ShortSoftmax.apply(scores + bias), value)
-
-
-def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
-    """Turn pairs of coordinates of [B, T, heads, D] by the angles of their step."""
-    pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2)
-
-
-def head_slopes(num_heads: int) -> Tensor:
-    """How fast each head's attention fades with distance.
-
-    From 2 per step by halves to a last head that never fades.
-    """
-    return torch.tensor([2.0 ** (1 - head) for head in range(num_heads - 1)] + [0.0])
-
-
-def additive_mask(may_attend: Tensor) -> Tensor:
-    """0 where True, minus infinity where False."""
-    return torch.zeros(may_attend.shape, device=may_attend.device).masked_fill_(
-        ~may_attend, -math.inf
-    )
-
-
 def num_network_parameters(config: NetworkConfig, sizes: Sizes) -> int:
     """How many numbers the network of one run has."""
     return sum(math.prod(shape) for _, shape in _shapes(config, sizes))
@@ -443,14 +493,19 @@ def num_network_parameters(config: NetworkConfig, sizes: Sizes) -> int:
 
 def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     width = config.width
-    yield from _affine("encoder.1", sizes.num_inputs, width)
+    num_inputs = sizes.num_inputs * (2 if config.has_previous_observation else 1)
+    yield from _affine("encoder.1", num_inputs, width)
     yield from _affine("encoder.2", width, width)
     for layer in range(config.num_layers):
-        for name in ("query", "key", "value", "out"):
+        names: tuple[str, ...] = ("query", "key", "value", "out")
+        if config.memory in RECURRENT:
+            names = ("out",)
+            yield from RECURRENT[config.memory].shapes(f"block{layer}", width)
+        for name in names if config.memory != "none" else ():
             yield from _affine(f"block{layer}.{name}", width, width)
         yield from _affine(f"block{layer}.up", width, config.feedforward_width)
         yield from _affine(f"block{layer}.down", config.feedforward_width, width)
-        for name in ("norm1", "norm2"):
+        for name in ("norm1", "norm2") if config.memory != "none" else ("norm2",):
             yield f"block{layer}.{name}.weight", (1, width)
             yield f"block{layer}.{name}.bias", (1, width)
     yield from _affine("policy", width, sizes.num_policy_outputs)
@@ -459,7 +514,7 @@ def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[in
     yield "action.weight", (sizes.num_action_features, width)
     yield from _affine("world.1", width, width)
     yield "world.action.weight", (width, width)
-    yield from _affine("world.2", width, sizes.num_targets)
+    yield from _affine("world.2", width, sizes.num_predictions or sizes.num_targets)
     yield from _affine("value.1", width, config.value_width)
     yield from _affine("value.2", config.value_width, 1)
 
@@ -475,5 +530,7 @@ def _initial(name: str, shape: tuple[int, ...], generator: torch.Generator) -> T
         return torch.zeros(shape)
     if ".norm" in name:
         return torch.ones(shape)
+    if name.endswith(".decay"):
+        return initial_decay(shape[1])
     bound = 1.0 / math.sqrt(shape[0])
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)

@@ -17,6 +17,9 @@ from wm_envs.symbolic.env import (
     symbolic_rules,
 )
 
+MAX_SYMBOLS = 64
+"""Of the tasks that show one symbol and ask for it later."""
+
 
 class DelayedMatchEnv(SymbolicEnv):
     """Answer with a symbol that is no longer shown.
@@ -55,6 +58,7 @@ class DelayedMatchEnv(SymbolicEnv):
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | all steps of the task | a smaller one cuts an episode before its reward |
     | `delay` | `None` | steps from the symbol to the question, in place of the level's |
+    | `num_symbols` | 8 | 2 to 64 symbols; as many actions |
 
     ## Version History
     - v0: first version.
@@ -72,23 +76,25 @@ class DelayedMatchEnv(SymbolicEnv):
         reward_weights: Mapping[str, float] | None = None,
         time_limit: int | None = None,
         delay: int | None = None,
+        num_symbols: int = NUM_SYMBOLS,
     ) -> Rules:
         """The task with these options; raises OptionError."""
         check_instance(instance)
+        num_symbols = check_integer("num_symbols", num_symbols, 2, MAX_SYMBOLS)
         delay_of_level = at_level(level, cls.LEVELS)
         length = 1 + (delay_of_level if delay is None else check_integer("delay", delay, 1))
         shown = one_hot(
             "symbol",
-            cls.NUM_SYMBOLS,
+            num_symbols,
             "the symbol, one-hot; zero after the first step",
         )
         return symbolic_rules(
             dynamics.DELAYED_MATCH,
             shown + flag("phase", "1 when the answer is due"),
-            cls.NUM_SYMBOLS,
+            num_symbols,
             time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
-            num_symbols=cls.NUM_SYMBOLS,
+            num_symbols=num_symbols,
             length=length,
         )
 
@@ -289,6 +295,7 @@ class TMazeEnv(SymbolicEnv):
     | `time_limit` | all steps of the task | a smaller one cuts an episode before its reward |
     | `length` | `None` | steps of the corridor, at least 2, in place of the level's |
     | `reveal` | `False` | the observation after the answer shows the cue again |
+    | `num_cues` | 16 | 2 to 64 cues; as many distractors and actions |
 
     ## Version History
     - v0: first version.
@@ -307,23 +314,25 @@ class TMazeEnv(SymbolicEnv):
         time_limit: int | None = None,
         length: int | None = None,
         reveal: bool = False,
+        num_cues: int = NUM_CUES,
     ) -> Rules:
         """The task with these options; raises OptionError."""
         check_instance(instance)
+        num_cues = check_integer("num_cues", num_cues, 2, MAX_SYMBOLS)
         length_of_level = at_level(level, cls.LEVELS)
         steps = length_of_level if length is None else check_integer("length", length, 2)
         fields = (
-            one_hot("symbol", cls.NUM_CUES, "the cue or a distractor, one-hot")
+            one_hot("symbol", num_cues, "the cue or a distractor, one-hot")
             + flag("is_cue", "1 when the symbol is the cue")
             + flag("is_question", "1 when the answer is due")
         )
         return symbolic_rules(
             dynamics.T_MAZE,
             fields,
-            cls.NUM_CUES,
+            num_cues,
             time_limit=TimeLimit(steps, maximum=steps).num_steps(time_limit),
             reward_weights=reward_weights,
-            num_symbols=cls.NUM_CUES,
+            num_symbols=num_cues,
             length=steps,
             is_revealed=check_flag("reveal", reveal),
         )

@@ -119,3 +119,14 @@ def test_a_protocol_without_an_evaluation_is_refused():
         Protocol("wm/PatternEcho-v0", num_updates=10)
     with pytest.raises(ConfigError, match="final_episodes is at least 1, got 0"):
         Protocol("wm/PatternEcho-v0", final_episodes=0)
+
+
+def test_a_curriculum_is_judged_at_its_last_level():
+    config = ReinforceConfig(num_seeds=2, episodes_per_update=8, device="cpu")
+    options = {"num_updates": 1, "evaluate_every": 1, "final_episodes": 100}
+    # A delay so long that the limit of the time cuts the episode before its answer.
+    levels = ({}, {"time_limit": 1})
+    result = run_arm("a", config, Protocol("wm/DelayedMatch-v0", levels=levels, **options))
+    assert (result.final == 0).all()
+    result = run_arm("a", config, Protocol("wm/DelayedMatch-v0", levels=levels[:1], **options))
+    assert (result.final > 0).all()

@@ -21,6 +21,7 @@ from torch import Tensor
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.policy_gradient.collector import StackedBatch
+from wm_agents.policy_gradient.prediction_targets import prediction_targets
 from wm_agents.policy_gradient.reinforce import (
     LossWeights,
     Reinforce,
@@ -367,6 +368,72 @@ def test_controls_predict_the_past_the_reward_and_not_the_ignored_columns() -> N
     assert errors(world_model_target="reward").tolist() == [5.0] * 8
     with pytest.raises(ConfigError, match=r"ignored_targets=\(18,\).*0 to 17"):
         Reinforce("wm/TMaze-v0", replace(SMALL, ignored_targets=(18,)))
+    latent = replace(SMALL, ignored_targets=(3,), world_model_target="latent")
+    with pytest.raises(ConfigError, match=r"ignored_targets=\(3,\).*predicts no columns"):
+        Reinforce("wm/TMaze-v0", latent)
+
+
+def test_two_steps_on_is_the_last_observation_again_at_an_episodes_end() -> None:
+    agent = Reinforce(vector(Lengths), replace(SMALL, world_model_target="next_two"))
+    batch = batch_of(agent, 12)
+    size = batch.observations.shape[-1]
+    found = prediction_targets("next_two", batch, agent.model, (0,)).unflatten(1, (12, -1))
+    assert found.shape[-1] == agent.sizes.num_predictions == 2 * size
+    for row, length in enumerate(batch.mask[0].sum(1).long().tolist()):
+        shown = batch.observations[0, row]
+        for step in range(length):
+            assert torch.equal(found[0, row, step, :size], shown[step + 1])
+            later = shown[min(step + 2, length)]
+            assert torch.equal(found[0, row, step, size:], later)
+    assert np.isfinite(agent.prediction_error(batch)).all()
+
+
+def test_latents_are_the_standardized_tokens_of_the_next_step() -> None:
+    agent = Reinforce("wm/TMaze-v0", replace(SMALL, world_model_target="latent"))
+    batch = batch_of(agent, 4)
+    found = prediction_targets("latent", batch, agent.model, (0,)).view(4, 8, -1)
+    tokens = agent.model.encode(batch.observations)[0, :, 1:]
+    torch.testing.assert_close(
+        found, torch.nn.functional.layer_norm(tokens, (16,)), rtol=1e-4, atol=1e-5
+    )
+    assert not found.requires_grad
+    with pytest.raises(ConfigError, match='not world_model_target="latent"'):
+        agent.prediction_error(batch)
+
+
+# --- steps that are shortened
+# ---------------------------------------------------------------------------------------------------
+
+
+def test_a_trust_region_bounds_the_divergence_of_each_run() -> None:
+    eager = replace(SMALL, num_seeds=2, learning_rate=0.1)
+    for target, bound in ((None, math.inf), (1e-3, 2e-3)):
+        agent = Reinforce("wm/PatternEcho-v0", replace(eager, target_kl=target))
+        batch = batch_of(agent)
+        old = agent._log_probs(batch)
+        agent._train_on(batch)
+        divergence = agent._divergence(old, batch)
+        assert (divergence < bound).all()
+        assert (divergence > 5e-4).all()
+
+
+def test_mastery_shortens_steps_and_only_that_of_the_last_level_counts() -> None:
+    config = replace(SMALL, num_seeds=2, mastery_decay=1.0)
+    agent = Reinforce("wm/SequenceNext-v0", config, levels=[{"level": 1}, {"level": 2}])
+    agent._record_success(np.array([1.0, 1.0]), [0, 1])
+    assert agent._success.tolist() == [0.0, pytest.approx(0.1)]
+    agent._success = np.array([0.0, 1.0])
+    before = agent.model.flat.clone()
+    agent._train_on(batch_of(agent))
+    moved = (agent.model.flat - before).abs().amax(1)
+    assert moved[0] > 0
+    assert moved[1] == 0
+
+
+def test_mastery_of_what_reports_no_success_is_refused() -> None:
+    agent = Reinforce(vector(Reach), replace(SMALL, mastery_decay=1.0))
+    with pytest.raises(ConfigError, match="which mastery_decay goes by: set it to 0"):
+        agent.learn(1)
 
 
 # --- bad input
@@ -390,6 +457,8 @@ def test_controls_predict_the_past_the_reward_and_not_the_ignored_columns() -> N
         ),
         ({"gamma": 1.5}, r"ReinforceConfig\.gamma lies in \[0, 1\], got 1\.5"),
         ({"baseline_decay": -0.1}, r"ReinforceConfig\.baseline_decay lies in \[0, 1\], got -0\.1"),
+        ({"target_kl": 0.0}, r"ReinforceConfig\.target_kl is positive, got 0\.0"),
+        ({"mastery_decay": -1.0}, r"ReinforceConfig\.mastery_decay is at least 0, got -1\.0"),
         ({"baseline": "mean"}, r"ReinforceConfig\.baseline is one of .*'value'.*, got 'mean'"),
         (
             {"world_model_target": "noise"},
@@ -555,6 +624,16 @@ RESUMED: dict[str, tuple[str, ReinforceConfig, dict[str, Any]]] = {
     "value baseline": ("wm/Navigation-v0", replace(SMALL, baseline="value"), {}),
     "many steps": ("wm/TMaze-v0", replace(SMALL, has_previous_step=True), {}),
     "placebo": ("wm/Navigation-v0", replace(SMALL, num_seeds=2, world_model_target="shuffled"), {}),
+    "two steps ahead": (
+        "wm/Navigation-v0",
+        replace(SMALL, world_model_target="next_two", mastery_decay=1.0, target_kl=1e-3),
+        {},
+    ),
+    "a gated memory": (
+        "wm/TMaze-v0",
+        replace(SMALL, network=replace(NETWORK, memory="gru"), world_model_target="latent"),
+        {},
+    ),
     "continuous": ("Pendulum-v1", replace(SMALL, max_episode_steps=4, gamma=0.9), {}),
     "curriculum": (
         "wm/SequenceNext-v0",

@@ -4,6 +4,7 @@ Its size, PyTorch's own layers, step by step against all at once, seeds that do 
 """
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,16 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError
-from wm_agents.policy_gradient.sequence_model import (
-    NetworkConfig,
-    SequenceModel,
-    Sizes,
-    _ShortSoftmax,
+from wm_agents.policy_gradient.causal_attention import (
+    ShortSoftmax,
     additive_mask,
     attention,
     head_slopes,
+    rotate,
 )
-from wm_agents.policy_gradient.sequence_model import _rotate as rotate
+from wm_agents.policy_gradient.recurrent_memory import RECURRENT
+from wm_agents.policy_gradient.sequence_model import NetworkConfig, SequenceModel, Sizes
 
 CPU = torch.device("cpu")
 SIZES = Sizes(
@@ -48,7 +48,8 @@ def stepwise(model: SequenceModel, inputs: Tensor) -> Tensor:
     cache, tokens = model.cache_first(attended), [first]
     tokens += [model.encode_next(inputs[:, :, step], cache) for step in range(1, inputs.shape[2])]
     assert cache.time == inputs.shape[2]
-    assert cache.keys[0].shape[2] == min(cache.time, model.config.context_length)
+    kept = min(cache.time, model.config.context_length)
+    assert all(keys.shape[2] == kept for keys in cache.keys)
     return torch.stack(tokens, 2)
 
 
@@ -169,8 +170,10 @@ def test_a_row_that_starts_later_sees_nothing_of_before(context_length: int) -> 
         torch.testing.assert_close(together, alone[1 if start == 0 else 0 :], rtol=1e-4, atol=1e-5)
 
 
-def test_a_copied_cache_grows_apart() -> None:
-    model, inputs = make([1]), random(1, 2, 3, 6)
+@pytest.mark.parametrize("memory", ["attention", "gru"])
+def test_a_copied_cache_grows_apart(memory: Any) -> None:
+    config = replace(SMALL, memory=memory, has_previous_observation=True)
+    model, inputs = make([1], config), random(1, 2, 3, 6)
     cache = model.cache_first(model.encode_first(inputs[:, :, 0])[1])
     first = model.encode_next(inputs[:, :, 1], cache.copy())
     again = model.encode_next(inputs[:, :, 1], cache)
@@ -272,7 +275,7 @@ def test_initial_weights_have_the_stated_spread() -> None:
 
 def test_short_softmax_equals_pytorchs_with_its_gradient() -> None:
     scores = (4 * random(3, 2, 5, 7)).double().requires_grad_()
-    softmax: Any = _ShortSoftmax.apply
+    softmax: Any = ShortSoftmax.apply
     torch.testing.assert_close(softmax(scores), scores.softmax(-1))
     assert torch.autograd.gradcheck(softmax, (scores,))
     upstream = random(3, 2, 5, 7, seed=1).double()
@@ -287,7 +290,7 @@ def test_short_softmax_bears_large_and_forbidden_scores() -> None:
     scores = torch.tensor(
         [[1e4, 1e4 - 1, -torch.inf], [-1e4, -torch.inf, -torch.inf]], requires_grad=True
     )
-    weights: Any = _ShortSoftmax.apply(scores)
+    weights: Any = ShortSoftmax.apply(scores)
     torch.testing.assert_close(
         weights, torch.tensor([[0.7310586, 0.2689414, 0.0], [1.0, 0.0, 0.0]])
     )
@@ -311,7 +314,10 @@ def test_slopes_halve_and_the_last_head_never_fades() -> None:
     assert head_slopes(1).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("name", list(vars(SMALL)))
+NUMBERS = [name for name, value in vars(SMALL).items() if type(value) is int]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 def test_sizes_below_one_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"NetworkConfig.{name} is at least 1, got 0"):
         NetworkConfig(**{name: 0})
@@ -322,3 +328,88 @@ def test_a_width_that_heads_cannot_share_is_refused() -> None:
         ConfigError, match=r"width is a multiple of 2 \* num_heads, got 68 and 4 heads"
     ):
         NetworkConfig(width=68)
+
+
+@pytest.mark.parametrize("has_previous", [False, True])
+@pytest.mark.parametrize("memory", ["attention", *RECURRENT])
+def test_memories_step_by_step_are_those_of_whole_episodes(memory: Any, has_previous: bool) -> None:
+    config = replace(SMALL, memory=memory, has_previous_observation=has_previous)
+    model, inputs = make([1, 2], config), random(2, 3, 7, 6)
+    torch.testing.assert_close(stepwise(model, inputs), model.encode(inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory", [*RECURRENT, "none"])
+def test_all_but_no_memory_look_back(memory: Any) -> None:
+    model, inputs = make([1, 2], replace(SMALL, memory=memory)), random(2, 3, 7, 6)
+    torch.testing.assert_close(stepwise(model, inputs), model.encode(inputs))
+    is_changed = (model.encode(inputs) - model.encode(inputs.flip(2)))[:, :, 3].abs().amax() > 1e-3
+    # The step in the middle is the same one; what came before it is not.
+    assert bool(is_changed) == (memory != "none")
+
+
+@pytest.mark.parametrize("memory", ["attention", *RECURRENT])
+def test_no_memory_of_a_row_that_starts_later_holds_what_was_before(memory: Any) -> None:
+    config = replace(SMALL, memory=memory, has_previous_observation=True)
+    model, inputs = make([1], config), random(1, 3, 8, 6)
+    cache = model.cache_first(model.encode_first(inputs[:, :, 0])[1])
+    tokens = []
+    for step in range(1, 8):
+        if step >= 4:
+            cache.starts = torch.tensor([0, 4, 0])
+        tokens.append(model.encode_next(inputs[:, :, step], cache))
+    alone = model.encode(inputs[:, 1:2, 4:])[0, 0]
+    together = torch.stack([token[0, 1] for token in tokens[3:]])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gated_unit_is_pytorchs_own() -> None:
+    model = make([1], replace(SMALL, memory="gru"))
+    peer = nn.GRU(16, 16, batch_first=True)
+    with torch.no_grad():
+        for part, name in (("input", "ih"), ("hidden", "hh")):
+            weight = model.parameters[f"block0.{part}.weight"][0]
+            getattr(peer, f"weight_{name}_l0").copy_(weight.T)
+            bias = model.parameters[f"block0.{part}.bias"][0, 0].uniform_(-1, 1)
+            getattr(peer, f"bias_{name}_l0").copy_(bias)
+        model.parameters["block0.out.weight"].copy_(torch.eye(16)[None])
+    tokens = random(1, 3 * 5, 16)
+    expected = peer(tokens.view(3, 5, 16))[0].reshape(1, 15, 16)
+    torch.testing.assert_close(model._look_back(0, tokens, 5), expected)
+
+
+def test_a_state_space_fades_at_the_rate_of_each_state() -> None:
+    model = make([1], replace(SMALL, memory="state_space"))
+    kept = torch.sigmoid(model.parameters["block0.decay"])[0, 0]
+    torch.testing.assert_close(kept[[0, -1]], torch.exp(torch.tensor([-1.0, -0.01])))
+    memory, name = RECURRENT["state_space"], "block0"
+    state = torch.zeros(1, 1, 16)
+    for value in (1.0, 0.0, 0.0):
+        step = torch.full((1, 1, 16), value)
+        state = memory.advance(name, step, state, model.linear, model.parameters)
+    torch.testing.assert_close(state[0, 0], kept**2 * (1 - kept**2).sqrt())
+
+
+def test_without_positions_the_order_of_the_past_does_not_matter() -> None:
+    inputs = random(1, 2, 6, 6)
+    shuffled = inputs[:, :, [3, 1, 0, 4, 2, 5]]
+    for has_positions in (True, False):
+        config = replace(SMALL, num_layers=1, has_positions=has_positions)
+        model = make([1], config)
+        same = torch.allclose(
+            model.encode(inputs)[:, :, -1], model.encode(shuffled)[:, :, -1], atol=1e-5
+        )
+        assert same == (not has_positions)
+
+
+def test_a_token_that_holds_the_step_before_needs_no_second_layer_to_see_it() -> None:
+    config = replace(SMALL, memory="none", has_previous_observation=True)
+    model, inputs = make([1], config), random(1, 1, 5, 6)
+    changed = inputs.clone()
+    changed[:, :, 1] += 1.0
+    is_changed = (model.encode(inputs) - model.encode(changed)).abs().amax((0, 1, 3)) > 1e-6
+    assert is_changed.tolist() == [False, True, True, False, False]
+
+
+def test_an_unknown_memory_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"NetworkConfig\.memory is one of .*, got 'lstm'"):
+        NetworkConfig(memory="lstm")  # type: ignore[arg-type]

@@ -157,6 +157,8 @@ def test_bad_options_are_refused_by_name_and_value(env_class, options):
         ("wm/SequenceNext-v0", {"with_replacement": 1}),
         ("wm/SequenceNext-v0", {"resample": "yes"}),
         ("wm/DelayedMatch-v0", {"delay": 0}),
+        ("wm/DelayedMatch-v0", {"num_symbols": 65}),
+        ("wm/TMaze-v0", {"num_cues": 1}),
         ("wm/DelayedMatch-v0", {"time_limit": 3}),
         ("wm/Navigation-v0", {"time_limit": 4}),
         ("wm/RuleRecall-v0", {"num_symbols": 1}),

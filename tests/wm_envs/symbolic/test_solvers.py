@@ -172,6 +172,7 @@ def success_rate(env_id, policy, **options):
             for level in (1, 2, 3)
         ),
         *(("wm/DelayedMatch-v0", {"level": level}, partial(remember, 8)) for level in (1, 4)),
+        ("wm/DelayedMatch-v0", {"num_symbols": 64}, partial(remember, 64)),
         ("wm/RuleRecall-v0", {}, partial(recall, 4, 6)),
         ("wm/RuleRecall-v0", {"level": 4}, partial(recall, 6, 8)),
         *(
@@ -180,6 +181,7 @@ def success_rate(env_id, policy, **options):
         ),
         ("wm/TMaze-v0", {}, partial(remember, 16)),
         ("wm/TMaze-v0", {"level": 3, "reveal": True}, partial(remember, 16)),
+        ("wm/TMaze-v0", {"num_cues": 4}, partial(remember, 4)),
         ("wm/PermPuzzle-v0", {}, partial(perm_puzzle, 6)),
         ("wm/PermPuzzle-v0", {"level": 2}, partial(perm_puzzle, 7)),
         ("wm/LightsOut-v0", {}, partial(lights_out, 3)),
