@@ -143,7 +143,7 @@ def training_circuits(config: FromScratchConfig) -> list[Track]:
     ]
 
 
-class Explorer:
+class ExploringCars:
     """Real cars that drive side by side, each on a circuit of its own, and what they recorded.
 
     Attributes:
@@ -301,7 +301,7 @@ class Driver:
     """
 
     agent: AnalyticPolicy
-    explorer: Explorer
+    explorer: ExploringCars
     history: list[dict[str, float]]
 
     def networks(self) -> dict[str, nn.Module]:
@@ -325,7 +325,7 @@ def new_driver(config: FromScratchConfig) -> Driver:
     generator = torch.Generator().manual_seed(config.seed)
     model = DecisionModel(config.num_members, config.model_width, generator)
     agent = AnalyticPolicy(model, config.learning, config.seed)
-    return Driver(agent, Explorer(config.num_cars, config.seed), [])
+    return Driver(agent, ExploringCars(config.num_cars, config.seed), [])
 
 
 def learn_to_drive(

@@ -19,7 +19,7 @@ from wm_agents.domains.driving.decisions import (
     place_of,
 )
 from wm_agents.domains.driving.from_scratch import (
-    Explorer,
+    ExploringCars,
     Fleet,
     Foresight,
     FromScratchConfig,
@@ -167,7 +167,7 @@ def test_everything_repeats_by_its_seed():
 
 
 def test_the_experts_laps_are_recorded_as_decisions():
-    explorer = Explorer(2, 0)
+    explorer = ExploringCars(2, 0)
     explorer.drive_expert(200, [oval()])
     assert explorer.num_steps == 200
     assert len(explorer.decisions) == 50
