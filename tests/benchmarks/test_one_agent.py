@@ -156,8 +156,13 @@ def test_the_agent_and_what_it_is_without_a_part_learn_everywhere(arm):
         learned = arms.learn(arm, gym.make("FrozenLake-v1"), seed=1, budget=60)
     assert learned.real_steps == 60
     parts = set(learned.decisions) - {"acts"}
-    missing = {"without_search": {"search"}, "without_planning": {"search", "table"}}
-    everything = {"table", "search", "memory policy", "replay values"}
+    missing = {
+        "without_imagination": {"imagined policy"},
+        "without_prediction": {"imagined policy"},
+        "without_search": {"search"},
+        "without_planning": {"search", "table"},
+    }
+    everything = {"table", "search", "imagined policy", "memory policy", "replay values"}
     assert parts == everything - missing.get(arm, set())
 
 
@@ -505,8 +510,8 @@ def test_the_report_says_what_is_missed(tmp_path, monkeypatch):
     assert (tmp_path / "one_agent.png").stat().st_size > 3_000
     labels, values = summary.ablation_values(figures)
     assert labels == ["Acrobot-v1"]
-    assert values[0, :3].tolist() == pytest.approx(
-        [tasks["Acrobot-v1"].normalise(-82.5), np.nan, 0.0], abs=1e-3, nan_ok=True
+    assert values[0, :4].tolist() == pytest.approx(
+        [tasks["Acrobot-v1"].normalise(-82.5), np.nan, np.nan, 0.0], abs=1e-3, nan_ok=True
     )
     assert (tmp_path / "one_agent_ablation.png").stat().st_size > 3_000
 

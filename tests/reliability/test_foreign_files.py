@@ -319,10 +319,15 @@ BY_READERS = "test_readers.py, by bytes and by value"
 IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
     "wm_agents/agent.py:load_state_dict": "through WorldModelAgent.load, test_agent.py",
+    "wm_agents/domains/driving/analytic.py:load_state_dict": "through Trainer, which refuses misfits",
+    "wm_agents/domains/driving/decisions.py:load_state_dict": IN_MEMORY,
     "wm_agents/domains/driving/network.py:load": BY_READERS,
     "wm_agents/domains/driving/planner.py:from_scratch": IN_MEMORY,
     "wm_agents/domains/pong/dreaming.py:load_state_dict": "through Trainer, which refuses misfits",
     "wm_agents/learners/base.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/learners/imagined_policy.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/learners/replay_buffer.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/world_models/stacked.py:from_json": "through StackedForestModel.load",
     "wm_agents/learners/memory_policy.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/race.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/replay_values.py:load_state_dict": "through WorldModelAgent.load",
