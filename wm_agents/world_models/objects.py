@@ -29,7 +29,7 @@ from wm_agents.training.fitted import FittedModule
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import check_counts, check_shapes, spaces_from
 from wm_agents.training.trainer import FitReport, as_manager
-from wm_agents.world_models.encoding import check_fit_spaces, check_observations
+from wm_agents.world_models.encoding import check_fit_spaces, check_observations, spaces_of
 from wm_agents.world_models.object_fitting import (
     ObjectConfig,
     PartReader,
@@ -219,8 +219,11 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         seed: int = 0,
         **env_kwargs: Any,
     ) -> Self:
-        """A model for the spaces of an id or environment; `env_kwargs` are an id's options."""
-        return cls(*_spaces_of(env, **env_kwargs), view, config, seed=seed)
+        """A model for the spaces of an id or environment; `env_kwargs` are an id's options.
+
+        Raises ConfigError for options beside an environment that is already made.
+        """
+        return cls(*spaces_of(env, **env_kwargs), view, config, seed=seed)
 
     @property
     def num_parameters(self) -> int:
@@ -429,7 +432,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         if "observation_space" in data:
             observation_space, action_space = spaces_from(data)
         elif env is not None:
-            observation_space, action_space = _spaces_of(env)
+            observation_space, action_space = spaces_of(env)
         else:
             # Without spaces nothing says which actions the file's numbers mean.
             raise CheckpointError("written by an earlier version, without its spaces: pass env")
@@ -451,7 +454,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
 
     def _check_env(self, env: Any) -> None:
         """Raise SpaceError unless an environment has actions and observations like the model's."""
-        observation_space, action_space = _spaces_of(env)
+        observation_space, action_space = spaces_of(env)
         is_same_shape = observation_space.shape == self.observation_space.shape
         if not is_same_shape or action_space != self.action_space:
             raise SpaceError(
@@ -493,17 +496,6 @@ class ObjectModel(Unrolled, FittedModule, Savable):
             # A value that was also seen elsewhere does not end an episode by itself.
             endings = np.setdiff1d(at_ends, elsewhere)
             self.endings.append(tuple(int(value) for value in endings))
-
-
-def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """The spaces of an id, an environment, or one row of a vector environment."""
-    if isinstance(env, str):
-        made = gym.make(env, **env_kwargs)
-        made.close()
-        return made.observation_space, made.action_space
-    observation_space = getattr(env, "single_observation_space", env.observation_space)
-    action_space = getattr(env, "single_action_space", env.action_space)
-    return observation_space, action_space
 
 
 def _selected(logits: Tensor, generator: torch.Generator | None) -> Tensor:

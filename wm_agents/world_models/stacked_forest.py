@@ -26,7 +26,7 @@ from wm_agents.training.fitted import Fitted
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import config_from_json, spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport
-from wm_agents.world_models.encoding import check_fit_spaces, check_observations
+from wm_agents.world_models.encoding import check_fit_spaces, check_observations, spaces_of
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import (
     BLOCK,
@@ -204,8 +204,11 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         seed: int = 0,
         **env_kwargs: Any,
     ) -> Self:
-        """A model for the spaces of an id or environment; `env_kwargs` are an id's options."""
-        return cls(*_spaces_of(env, **env_kwargs), config, view=view, seed=seed)
+        """A model for the spaces of an id or environment; `env_kwargs` are an id's options.
+
+        Raises ConfigError for options beside an environment that is already made.
+        """
+        return cls(*spaces_of(env, **env_kwargs), config, view=view, seed=seed)
 
     # --- imagination
 
@@ -419,7 +422,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
 
     def _check_env(self, env: Any) -> None:
         """Raise SpaceError unless an environment has actions and observations like the model's."""
-        observation_space, action_space = _spaces_of(env)
+        observation_space, action_space = spaces_of(env)
         is_same_shape = observation_space.shape == self.observation_space.shape
         if not is_same_shape or action_space != self.action_space:
             raise SpaceError(
@@ -930,14 +933,3 @@ class _Search:
             else:
                 kept[column] = True
         return columns.only(np.flatnonzero(kept))
-
-
-def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """The spaces of an id, an environment, or one row of a vector environment."""
-    if isinstance(env, str):
-        made = gym.make(env, **env_kwargs)
-        made.close()
-        return made.observation_space, made.action_space
-    observation_space = getattr(env, "single_observation_space", env.observation_space)
-    action_space = getattr(env, "single_action_space", env.action_space)
-    return observation_space, action_space
