@@ -245,7 +245,7 @@ class ImaginedPolicy(Learner):
         """One window of N rows from recorded observations."""
         assert self.model is not None
         config = self.config
-        scale = VALUE_SCALE * max(self.reward_size, 1e-8)
+        scale = VALUE_SCALE * (self.reward_size or 1.0)  # rewards have any unit
         obs = self.replay.starts(config.num_rows, self.draws)
         state = self.model.start(obs)
         alive = torch.ones(len(obs))

@@ -132,3 +132,28 @@ def test_imagination_that_is_not_finite_leaves_and_the_rest_goes_on() -> None:
         next(learner.policy.parameters()).fill_(torch.nan)
     play(learner, Target, 60)
     assert learner.decision().startswith("imagination failed after 200 steps: ")
+
+
+def test_imagined_policies_do_not_depend_on_the_unit_of_rewards() -> None:
+    shown = torch.tensor([[-0.8], [0.8]])
+    is_start = np.ones(2, np.bool_)
+    acted, valued = [], []
+    for unit in (1.0, 2.0**-40):
+
+        class Scaled(Target):
+            scale = unit
+
+            def step(self, action: Any) -> Any:
+                obs, reward, *rest = super().step(action)
+                return obs, self.scale * reward, *rest
+
+        learner = imagining(spaces_of(Scaled), 4, 400, 1)
+        play(learner, Scaled, 60)
+        acted.append(learner.predict(shown, None, is_start)[0])
+        with torch.no_grad():
+            valued.append(learner.values(learner.units.normalize(shown)))
+    torch.testing.assert_close(acted[0], acted[1], atol=0.05, rtol=0.0)
+    assert float(acted[0][1] - acted[0][0]) > 0.8
+    # Values are in units of mean rewards.
+    torch.testing.assert_close(valued[0], valued[1], atol=0.005, rtol=0.0)
+    assert float(valued[0].abs().max()) > 0.02
