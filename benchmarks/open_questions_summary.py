@@ -270,6 +270,7 @@ def draw_axis(panel: Any, cells: Sequence[Any], task: str, axis: str, question: 
         panel.errorbar(values, middle, np.abs(limits - middle), fmt="o-", color=colour, label=label)
     panel.set_ylim(-0.05, 1.05)
     panel.set_title(f"{task}: {axis}", fontsize=10)
+    panel.set_xlabel("rate of errors" if question == "parents" else axis, fontsize=9)
     panel.set_ylabel("success", fontsize=9)
     panel.legend(fontsize=8)
 

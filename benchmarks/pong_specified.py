@@ -2,7 +2,7 @@
 
     python -m benchmarks.pong_specified --figures play --levels none --steps 10000 --seeds 5
     python -m benchmarks.pong_specified --figures model --levels none --steps 200000 --seeds 5
-    python -m benchmarks.pong_specified --seeds            # only draws the picture again
+    python -m benchmarks.pong_specified --seeds --picture docs/images/pong_specified.svg  # draws only
 
 `play` learns in a dream from so many real steps, counted from the first, with sticky actions, and
 plays full games. `model` fits a world model to so many recorded steps without sticky actions and
@@ -36,6 +36,7 @@ from wm_agents.domains.pong.open_loop import (
 )
 from wm_agents.domains.pong.specification import Specified, specified_knowledge
 from wm_agents.domains.pong.state import FEATURE_OF_PART, Part
+from wm_agents.evaluation.plots import COLOURS
 
 NAME = "pong_specified"
 KEY = ("figure", "level", "steps", "seed")
@@ -201,16 +202,17 @@ def draw(result: Path, picture: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for steps in sorted({row["steps"] for row in rows}):
+    for number, steps in enumerate(sorted({row["steps"] for row in rows})):
         points = [row for row in rows if row["steps"] == steps]
         told = sorted({row["specified_count"] for row in points})
         means = [
             float(np.mean([row["mean_score"] for row in points if row["specified_count"] == count]))
             for count in told
         ]
-        line = axes.plot(told, means, "-", label=f"{steps:,} real steps")[0]
+        colour = COLOURS[number]
+        axes.plot(told, means, "o-", color=colour, label=f"{steps:,} real steps")
         for row in points:
-            axes.plot(row["specified_count"], row["mean_score"], "o", color=line.get_color())
+            axes.plot(row["specified_count"], row["mean_score"], "o", color=colour)
     for name, (steps, score) in RIVALS.items():
         axes.axhline(score, linestyle=":", color="#5A5A5A")
         axes.annotate(f"{name}, {steps:,} steps (quoted)", (1, score), fontsize=8, va="bottom")
