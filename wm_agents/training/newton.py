@@ -145,9 +145,60 @@ def fit_logistic(
     return found.reshape(size, num_classes)
 
 
+def fit_conditional_logit(
+    features: NDArray[Any],
+    choices: NDArray[np.int64],
+    *,
+    weights: Floats | None = None,
+    prior_std: float = 1.0,
+) -> Floats:
+    """The most probable weights [F] of a conditional logit under an independent normal prior.
+
+    Each choice has features of its own and all share the weights (McFadden 1974, equation 12);
+    with logits of several predictors as features it is their logarithmic opinion pool.
+
+    Args:
+        features: [N, K, F], of each of K choices.
+        choices: [N], each below K.
+        weights: [N], how much each row counts; None counts each once.
+        prior_std: Of each weight.
+
+    Raises:
+        ConvergenceError: The maximum was not found.
+    """
+    x = features.astype(np.float64)
+    target = np.eye(x.shape[1])[choices]
+    counts = np.ones(len(x)) if weights is None else weights
+
+    def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
+        chances = conditional_logit(x, points[0])  # [N, K]
+        chosen = np.maximum((chances * target).sum(1), 1e-300)
+        value = 0.5 * (points[0] ** 2).sum() / prior_std**2 - counts @ np.log(chosen)
+        weighted = counts[:, None] * chances
+        slope = np.einsum("nkf,nk->f", x, weighted - counts[:, None] * target)
+        slope += points[0] / prior_std**2
+        # The covariance of the features under the chances of the choices.
+        mean = np.einsum("nkf,nk->nf", x, chances)
+        second = np.einsum("nkf,nkg,nk->fg", x, x, weighted, optimize=True)
+        curvature = second - (mean * counts[:, None]).T @ mean
+        curvature += np.eye(len(points[0])) / prior_std**2
+        return np.array([value]), slope[None], curvature[None]
+
+    start = np.zeros((1, x.shape[2]))
+    return minimize_convex(problem, start, "a conditional logit of votes")[0]
+
+
+def conditional_logit(features: NDArray[Any], weights: Floats) -> Floats:
+    """Probabilities [..., K] of choices with features [..., K, F] and weights [F]."""
+    return _softmax(features.astype(np.float64) @ weights)
+
+
 def logistic(features: NDArray[Any], coefficients: Floats) -> Floats:
     """Probabilities [..., K] for features [..., F] and coefficients [F, K]."""
-    logits = features.astype(np.float64) @ coefficients
+    return _softmax(features.astype(np.float64) @ coefficients)
+
+
+def _softmax(logits: Floats) -> Floats:
     # The largest logit is taken off first: exp() overflows beyond 700.
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     result: Floats = exponentials / exponentials.sum(-1, keepdims=True)

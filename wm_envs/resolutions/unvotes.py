@@ -213,13 +213,24 @@ _SUBMITTED = re.compile(
 )
 
 
+_INTRODUCED = re.compile(
+    r"representative of ((?:\w+\W+){1,10}?)to introduce (?:\w+\W+){0,4}?(?:amendment|motion)",
+    re.IGNORECASE,
+)
+
+
 def _movers(call: "_RollCall") -> tuple[str, ...]:
     """Who moved an amendment or a motion, where the President says so."""
     if call.kind not in ("amendment", "motion") or not call.is_spoken:
         return ()
     question = " ".join(match.group() for match in _SUBMITTED.finditer(call.description[-700:]))
     # The first named is the mover; those who seconded follow.
-    return codes_in(question)[0][:1]
+    movers = codes_in(question)[0][:1]
+    if not movers:
+        # Some time before the vote the mover was given the floor.
+        found = _INTRODUCED.search(call.description)
+        movers = codes_in(found.group(1))[0][:1] if found else ()
+    return movers
 
 
 def _add_issues(calls: dict[int, _RollCall], path: Path, losses: Losses | None) -> None:

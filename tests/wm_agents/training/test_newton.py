@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConvergenceError
-from wm_agents.training.newton import minimize_convex
+from wm_agents.training.newton import (
+    conditional_logit,
+    fit_conditional_logit,
+    fit_logistic,
+    logistic,
+    minimize_convex,
+)
 
 
 def softplus_hills(points):
@@ -38,3 +44,17 @@ def test_what_has_no_minimum_is_refused():
             np.zeros((1, 1)),
             "broken",
         )
+
+
+def test_a_conditional_logit_with_features_by_choice_is_a_logistic_regression():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(200, 2))
+    classes = generator.integers(0, 3, 200)
+    weights = generator.random(200)
+    coefficients = fit_logistic(features, classes, 3, weights=weights, prior_std=0.7)
+    by_choice = np.einsum("nf,kj->nkfj", features, np.eye(3)).reshape(200, 3, 6)
+    found = fit_conditional_logit(by_choice, classes, weights=weights, prior_std=0.7)
+    np.testing.assert_allclose(found.reshape(2, 3), coefficients, atol=1e-5)
+    np.testing.assert_allclose(
+        conditional_logit(by_choice, found), logistic(features, coefficients), atol=1e-5
+    )

@@ -297,6 +297,18 @@ def test_parts_of_a_draft_take_its_title_and_an_amendment_its_mover(tmp_path):
     assert losses["votes read"] == 4
 
 
+def test_a_mover_is_read_where_the_floor_was_given(tmp_path):
+    calls = (
+        "rcid,session,importantvote,date,unres,amend,para,short,descr\n"
+        '3,59.0,0,2004-12-14,,1,,,"The President: I give the floor to the representative of the United '
+        "States of America to introduce the amendments. Mrs. Tamlyn: we wish wide support. The President: "
+        'The Assembly will first take a decision on the amendments circulated in document A/59/L.52."\n'
+    )
+    votes = HEADER + "3,Cuba,CU,yes\n"
+    (call,) = read_unvotes(*unvotes_files(tmp_path, votes=votes, roll_calls=calls))
+    assert (call.kind, call.sponsors) == ("amendment", ("US",))
+
+
 def test_a_part_of_a_draft_without_a_symbol_takes_no_title_of_another(tmp_path):
     calls = (
         "rcid,session,importantvote,date,unres,amend,para,short,descr\n"

@@ -6,6 +6,7 @@ bloc. Beside them stand the last vote on the same text, habits by issue and kind
 prediction from the text, the country's position, and its closeness to whoever moved an amendment.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.data import Floats, QuestionKind, VoteData
+from wm_agents.domains.resolutions.data import CHOICES, Floats, QuestionKind, VoteData
 from wm_agents.domains.resolutions.history import (
     NUM_DIMENSIONS,
     History,
@@ -31,8 +32,14 @@ PRECEDENT_SIMILARITY = 0.7
 # narrow.
 KERNELS = ((2, 6.0, 0.3), (4, 4.0, 0.15), (8, 1.5, 0.1))
 RECENT_ROLL_CALLS = (10, 40)
-NUM_PROCEDURAL = 4
+MAX_QUESTION = 700  # characters at the end of a description, in which something is put to the vote
+NUM_PROCEDURAL = 7
 PROCEDURAL_DECAY = 0.3  # years: who moves amendments, and against what, changes with each session
+REPEATED_DECAY = 3.0  # years: the same mover returns to the same text year after year
+SAME_MOVER = 0.5  # counts like a text of similarity .7
+# Weights at which half is believed of a parent's votes, and of earlier questions on the same text.
+PARENT_STRENGTH = 0.3
+REPEATED_STRENGTH = 0.1
 BROAD_DECAY = 4.0  # years
 BROAD_STRENGTH = 1.0
 
@@ -50,9 +57,10 @@ class Predictors:
         attendance: [K, C, 11] what tells who will vote at all: a constant, log-odds of the
             country's presence on nearly equal texts, over the last year, and on the last ten and
             forty roll calls, the Assembly's means of these but the second, and the season.
-        procedural: [K, C, 4] what tells votes on amendments and motions: a constant, the country's
-            recent log-odds of yes and of no against abstain on questions of that kind, and how
-            close it is to whoever moved it; 0 for other kinds.
+        procedural: [K, C, 3, 7] what speaks for each choice on amendments and motions, as logits
+            whose weights are learned: yes, no, recent rates on questions of that kind, closeness to
+            whoever moved it, rates on earlier questions about the same text or by the same mover,
+            rates on the parent text, and whether it is for the parent; 0 for other kinds.
     """
 
     features: Floats
@@ -82,6 +90,7 @@ class FeatureBuilder:
         self.topic_rows = topics(self.full_rows, is_training)
         self.one_hot = data.one_hot
         self.is_present = data.is_present
+        self.sides = procedural_sides(data)
         self._histories: dict[float, History] = {}
 
     def history(self, year: float) -> History:
@@ -175,7 +184,8 @@ class FeatureBuilder:
         shared_columns = np.broadcast_to(shared_row, (len(issue_rates), len(shared)))
         features = np.concatenate([*by_country, shared_columns], 1).astype(np.float32)
         coming = self._attendance(row, earlier, attendance, history)
-        procedural = self._procedural(row, earlier, history)
+        parent = _confident(whole, float(whole_weight.sum()), PARENT_STRENGTH)
+        procedural = self._procedural(row, earlier, similarity, parent, history)
         return features, issue_rates, precedent, levels[1], coming, procedural
 
     def _attendance(
@@ -202,32 +212,66 @@ class FeatureBuilder:
         columns = np.broadcast_to(shared, (len(narrow), len(shared)))
         return np.column_stack([columns, *odds]).astype(np.float32)
 
-    def _procedural(self, row: int, earlier: NDArray[np.int64], history: History) -> Floats:
-        """The field of `Predictors` for one roll call."""
+    def _procedural(
+        self,
+        row: int,
+        earlier: NDArray[np.int64],
+        similarity: Floats,
+        parent: Floats,
+        history: History,
+    ) -> Floats:
+        """The field of `Predictors` for one roll call; `parent` are logits [C, 3] of its text."""
         data = self.data
-        result = np.zeros((len(data.countries), NUM_PROCEDURAL), np.float32)
+        num_countries = len(data.countries)
+        result = np.zeros((num_countries, len(CHOICES), NUM_PROCEDURAL), np.float32)
         kind = data.kinds[row]
         if kind < QuestionKind.AMENDMENT:
             return result
-        same = earlier[data.kinds[earlier] == kind]
-        year = min(data.years[row], self.history_until)
-        weights = np.exp(-(year - data.years[same]) / PROCEDURAL_DECAY).astype(np.float32)
-        counts = np.tensordot(weights, self.one_hot[same], 1)  # [C, 3]
+        age = data.years[row] - data.years[earlier]
+        is_same_kind = data.kinds[earlier] == kind
+        recent = np.exp(-age / PROCEDURAL_DECAY) * is_same_kind
+
+        # Earlier questions about this text, or by this mover, that took the same side.
+        is_mover = data.sponsors[row]
+        has_mover = (data.sponsors[earlier] & is_mover).any(1)
+        alike = (similarity**2 + SAME_MOVER * has_mover) * np.exp(-age / REPEATED_DECAY)
+        repeated = alike * np.where(is_same_kind, 1.0, 0.5)
+        repeated *= self.sides[earlier] == self.sides[row]
+
+        # What is against a text is favored by those who are against the text.
+        side = self.sides[row]
+        stance = parent if side > 0 else parent[:, ::-1]
+        weights = history.attendance * history.has_voted
+        # Only differences between countries: how many oppose a text does not say how many want it
+        # changed.
+        stance = stance - weights @ stance / np.maximum(weights.sum(), 1e-9)
+        closeness = self._closeness(row, history)
+        closeness = np.nan_to_num(4 * (closeness - closeness.mean()))  # nobody known: no opinion
+        for_yes = np.array([1.0, 0.0, -1.0], np.float32)  # by `CHOICES`
+
+        result[:, Vote.YES, 0] = 1
+        result[:, Vote.NO, 1] = 1
+        result[..., 2] = _logits(self._shared_rates(earlier, recent, history))
+        result[..., 3] = closeness[:, None] * for_yes
+        result[..., 4] = _confident(
+            self._shared_rates(earlier, repeated, history), float(repeated.sum()), REPEATED_STRENGTH
+        )
+        result[..., 5] = stance
+        result[..., 6] = side * for_yes
+        return result
+
+    def _shared_rates(
+        self, earlier: NDArray[np.int64], weights: Floats, history: History
+    ) -> Floats:
+        """Rates [C, 3] over few roll calls: those who mostly vote alike speak for each other."""
+        counts = self._counts(earlier, weights)
         overall = (counts.sum(0) + 0.3) / (counts.sum() + 0.9)
-        # Few such votes are held: those who mostly vote alike speak for each other.
         alike = np.exp((history.agreement - 1) * 12)
         np.fill_diagonal(alike, 0)
         of_bloc = 8 * alike @ counts / np.maximum(alike.sum(1, keepdims=True), 1e-9)
         prior = (of_bloc + overall) / (of_bloc.sum(1, keepdims=True) + 1)
-        rates = (counts + 2 * prior) / (counts.sum(1, keepdims=True) + 2)
-        logs = np.log(rates)
-        closeness = self._closeness(row, history)
-        if np.isfinite(closeness).all():
-            result[:, 3] = 4 * (closeness - closeness.mean())
-        result[:, 0] = 1
-        result[:, 1] = logs[:, Vote.YES] - logs[:, Vote.ABSTAIN]
-        result[:, 2] = logs[:, Vote.NO] - logs[:, Vote.ABSTAIN]
-        return result
+        rates: Floats = (counts + 2 * prior) / (counts.sum(1, keepdims=True) + 2)
+        return rates
 
     def _kernel_weights(
         self, row: int, earlier: NDArray[np.int64], similarity: Floats, age: Floats
@@ -282,6 +326,36 @@ class FeatureBuilder:
             return np.full(len(sponsors), np.nan, np.float32)
         closeness: Floats = history.agreement[:, sponsors].mean(1)
         return closeness
+
+
+# A motion against an amendment is for the text; any other motion, and an amendment, against it.
+_AGAINST_AMENDMENT = re.compile(r"no action\W+(?:\w+\W+){0,5}?amendments?", re.IGNORECASE)
+
+
+def procedural_sides(data: VoteData) -> NDArray[np.int8]:
+    """Whether each roll call [R] would help (1) or hinder (-1) its parent text, 0 for the text itself.
+
+    Read from the description. Sponsors may revise their text without a vote: what is put to the
+    vote as an amendment comes from those who would rather not have it as it is.
+    """
+    is_procedural = data.kinds >= QuestionKind.AMENDMENT
+    sides = np.where(is_procedural, -1, 0).astype(np.int8)
+    for row in np.flatnonzero(data.kinds == QuestionKind.MOTION):
+        if _AGAINST_AMENDMENT.search(data.descriptions[row][-MAX_QUESTION:]):
+            sides[row] = 1
+    return sides
+
+
+def _logits(rates: Floats) -> Floats:
+    """Logarithms less their mean over the choices."""
+    logs = np.log(np.maximum(rates, 0.02))
+    centered: Floats = logs - logs.mean(-1, keepdims=True)
+    return centered
+
+
+def _confident(rates: Floats, weight: float, strength: float) -> Floats:
+    """Logits that count as much as the weight that they rest on deserves."""
+    return _logits(rates) * np.float32(weight / (weight + strength))
 
 
 def _log_odds(share: Any) -> Any:

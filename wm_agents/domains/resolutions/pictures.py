@@ -1,7 +1,7 @@
 """Pictures of countries, forecasts and fits; matplotlib is imported when one is drawn."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,13 @@ NAMED = frozenset(
         "MX",
     ]
 )
+_PREDICTORS = {
+    "country_mode": "country by issue",
+    "precedent": "last vote on the text",
+    "text_neighbours": "text neighbours",
+    "forecast": "VoteModel",
+    "errors_removed_after_10": "after ten countries",
+}
 MIN_SHARED_VOTES = 20  # for an agreement between two countries to be shown
 
 
@@ -116,6 +123,37 @@ def save_tallies(data: VoteData, forecast: Forecast, path: str | os.PathLike[str
         axes.errorbar(expected, counted, xerr=reach, fmt="none", ecolor=COLORS[choice], alpha=0.12)
         _plot_against(axes, expected, counted, COLORS[choice])
         axes.set(title=title, xlabel="forecast", ylabel="counted")
+    _save(figure, path)
+
+
+def save_errors_removed(
+    summaries: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]
+) -> None:
+    """Draw the share of always-yes errors that each predictor removes, a group of bars a period.
+
+    Args:
+        summaries: By period, figures with "baselines" as `evaluation.forecast_scores` and
+            `baseline_scores` give them.
+        path: The PNG.
+    """
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    width = 0.8 / len(_PREDICTORS)
+    for number, (name, label) in enumerate(_PREDICTORS.items()):
+        values = []
+        for figures in summaries.values():
+            of = figures["baselines"].get(name, figures)  # else of the model itself
+            values.append(of.get(name, of["errors_removed"]))
+        places = np.arange(len(summaries)) + (number - (len(_PREDICTORS) - 1) / 2) * width
+        bars = axes.bar(places, values, 0.92 * width, color=_LINE_COLORS[-1 - number], label=label)
+        axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=2, fontsize=9)
+    axes.set_xticks(np.arange(len(summaries)), list(summaries))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.set_ylabel('errors of "everybody votes yes" removed')
+    axes.set_title("Votes of the General Assembly, forecast the day before")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylim(0, 1)
+    axes.legend(ncols=3, frameon=False, loc="upper left")
     _save(figure, path)
 
 

@@ -13,15 +13,17 @@ log-concave). Sigma is learned from forecasts of earlier years that did not see 
 the second moment of the corrections that make each fully known roll call most probable (one step of
 empirical Bayes, repeated). The same Sigma is what all countries share in joint draws, from which
 tallies and their intervals are taken (`tallies.py`). Who votes at all is a model of its own, and so
-are votes on amendments and motions, of which there are few.
+are votes on amendments and motions, of which there are few: a logarithmic opinion pool of what the
+parent text, the mover, earlier questions about the same text and recent ones of the kind speak for.
 
-Temperature and widths of intervals follow the recent past: each quarter they are set anew by the
-forecasts of the years before it, as those came out.
+What follows the recent past is set anew each quarter by the forecasts of the years before it, as
+those came out: the countries' offsets (a government that changed votes otherwise than its record
+says), the temperature, and the widths of intervals.
 """
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -30,7 +32,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
-from wm_agents.domains.resolutions.data import CHOICES, Floats, QuestionKind, VoteData, tally
+from wm_agents.domains.resolutions.corrections import (
+    corrected,
+    correction_curvature,
+    country_offsets,
+    learn_covariance,
+    map_correction,
+    with_offsets,
+)
+from wm_agents.domains.resolutions.data import Floats, QuestionKind, VoteData, tally
 from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
 from wm_agents.domains.resolutions.tallies import (
     attendance_factor,
@@ -42,7 +52,12 @@ from wm_agents.domains.resolutions.tallies import (
 from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.fitted import Fitted
-from wm_agents.training.newton import fit_logistic, logistic, minimize_convex
+from wm_agents.training.newton import (
+    conditional_logit,
+    fit_conditional_logit,
+    fit_logistic,
+    logistic,
+)
 from wm_agents.training.saving import Savable, stored_path
 from wm_agents.training.trainer import FitReport, as_manager
 from wm_envs.resolutions.codes import Vote
@@ -51,7 +66,6 @@ MIN_ROLL_CALLS = 20  # to fit, and again to calibrate
 NUM_DRAWS = 200  # of all votes on a roll call, for its tallies
 _TEMPERATURES = np.geomspace(0.6, 2.0, 25)  # a grid: one number is looked for, the loss is cheap
 _PROCEDURAL_WEIGHT = 3.0  # votes that all votes on one amendment or motion count for together
-_LOGIT_DIRECTIONS = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # yes, abstain, no by (z, h)
 
 Doubles = NDArray[np.float64]
 
@@ -68,6 +82,9 @@ class VoteModelConfig:
             forecast that set its temperature and intervals.
         classifier: The perceptrons for yes, abstain and no.
         membership_years: A country is a member if it voted in the last this many years.
+        offset_std: Prior standard deviation of a country's offsets, in logits: how far it departs
+            from its forecasts.
+        offset_decay: Years by which past forecasts lose their say in the offsets.
         coverage: Nominal coverage of the tallies' intervals.
     """
 
@@ -75,6 +92,8 @@ class VoteModelConfig:
     calibration_years: float = 4.0
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     membership_years: float = 1.5
+    offset_std: float = 0.3
+    offset_decay: float = 2.0
     coverage: float = 0.9
 
     def __post_init__(self) -> None:
@@ -83,6 +102,8 @@ class VoteModelConfig:
                 "calibration_years lie within training_years and coverage within 0 to 1, "
                 f"got {self}"
             )
+        if self.offset_std <= 0 or self.offset_decay <= 0:
+            raise ConfigError(f"offset_std and offset_decay are positive, got {self}")
 
 
 @dataclass(frozen=True)
@@ -115,12 +136,16 @@ class _PastForecasts:
     """How forecasts of N roll calls came out.
 
     Attributes:
+        rows: [N], which roll calls.
         years: [N].
+        raw: [N, C, 3], probabilities before any offset and temperature.
         losses: [N, G], negative log likelihood at each temperature of the grid.
         scores: [N, 3], distances of the tallies from their medians, in half-widths.
     """
 
+    rows: NDArray[np.int64]
     years: Doubles
+    raw: Floats
     losses: Doubles
     scores: Doubles
 
@@ -216,6 +241,7 @@ class VoteModel(Savable, Fitted):
         predictors = self.builder.build(needed)
         raw = self._votes(predictors, needed)  # [K, C, 3]
         attendance = self._attendance(predictors, needed)
+        shifted = np.empty_like(raw)
         probabilities = np.empty_like(raw)
         quantiles = np.empty((len(needed), 3, 3), np.float32)
         scales = np.empty((len(needed), 3))
@@ -223,13 +249,15 @@ class VoteModel(Savable, Fitted):
         # Calibration moves on from quarter to quarter, each judged by those before it.
         for quarter in np.unique(quarters):
             places = np.flatnonzero(quarters == quarter)
+            offsets = self._offsets(quarter, self.past.rows, self.past.raw)
+            shifted[places] = self._shifted(raw[places], needed[places], offsets)
             temperature, scales[places] = self._calibration(quarter)
-            probabilities[places] = self._tempered(raw[places], needed[places], temperature)
+            probabilities[places] = self._tempered(shifted[places], needed[places], temperature)
             quantiles[places] = self._quantiles(
                 needed[places], probabilities[places], attendance[places], self._factors(places)
             )
             passed = places[np.isin(needed[places], pending)]
-            outcome = self._outcome(needed[passed], raw[passed], quantiles[passed])
+            outcome = self._outcome(needed[passed], raw[passed], shifted[passed], quantiles[passed])
             self.past = self.past.joined(outcome)
         if len(pending):
             self.observed_until = float(_quarter(self.data.years[selected].max()))
@@ -285,7 +313,9 @@ class VoteModel(Savable, Fitted):
         # A revealed country is known to have voted, or to have stayed away.
         attendance = np.where(is_revealed, has_vote, forecast.attendance).astype(np.float32)
         # What the revealed votes left unknown of the shared factors.
-        curvature = _hessian(corrected(before, basis, correction), basis, one_hot.sum(2))
+        curvature = correction_curvature(
+            corrected(before, basis, correction), basis, one_hot.sum(2)
+        )
         posterior = np.linalg.inv(curvature + np.linalg.inv(self.covariance))
         factors = posterior[:, : basis.shape[2], : basis.shape[2]]
         quantiles = self._quantiles(forecast.rows, probabilities, attendance, factors)
@@ -339,7 +369,7 @@ class VoteModel(Savable, Fitted):
             setattr(model, name, tensors[name].numpy())
         model.attendance_std = float(described["attendance_std"])
         model.past = _PastForecasts(
-            *(tensors[f"past.{name}"].numpy() for name in ("years", "losses", "scores"))
+            *(tensors[f"past.{field.name}"].numpy() for field in fields(_PastForecasts))
         )
         model.train_before = float(described["train_before"])
         model.observed_until = model.train_before
@@ -377,12 +407,11 @@ class VoteModel(Savable, Fitted):
         )
         is_cast = is_present & (self.data.kinds[used] >= QuestionKind.AMENDMENT)[:, None]
         num_cast = np.broadcast_to(is_present.sum(1, keepdims=True), votes.shape)
-        self.procedural = np.zeros((predictors.procedural.shape[2], len(CHOICES)))
+        self.procedural = np.zeros(predictors.procedural.shape[3])
         if is_cast.any():
-            self.procedural = fit_logistic(
+            self.procedural = fit_conditional_logit(
                 predictors.procedural[is_used][is_cast],
                 votes[is_cast].astype(np.int64),
-                len(CHOICES),
                 weights=_PROCEDURAL_WEIGHT / num_cast[is_cast],
             )
         self.classifier = VoteClassifier(self.config.classifier)
@@ -399,9 +428,15 @@ class VoteModel(Savable, Fitted):
         part = Predictors(*(array[is_used] for array in vars(predictors).values()))
         raw = self._votes(part, late)
         attendance = self._attendance(part, late)
-        losses = self._losses(raw, late)
+        shifted = np.empty_like(raw)
+        quarters = _quarter(self.data.years[late])
+        for quarter in np.unique(quarters):
+            places = quarters == quarter
+            offsets = self._offsets(quarter, late, raw)
+            shifted[places] = self._shifted(raw[places], late[places], offsets)
+        losses = self._losses(shifted, late)
         self.temperature = float(_TEMPERATURES[losses.sum(0).argmin()])
-        probabilities = self._tempered(raw, late, self.temperature)
+        probabilities = self._tempered(shifted, late, self.temperature)
         one_hot = self.builder.one_hot[late].astype(np.float64)
         # On the tempered probabilities, which are those that a correction starts from.
         self.covariance = learn_covariance(
@@ -409,7 +444,7 @@ class VoteModel(Savable, Fitted):
         )
         self.attendance_std = attendance_factor(attendance, self.data.is_present[late])
         quantiles = self._quantiles(late, probabilities, attendance, self._factors(late))
-        self.past = self._outcome(late, raw, quantiles)
+        self.past = self._outcome(late, raw, shifted, quantiles)
         self.observed_until = self.train_before
 
     def _pending(self, selected: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -431,12 +466,39 @@ class VoteModel(Savable, Fitted):
         scales = np.quantile(self.past.scores[is_recent], self.config.coverage, axis=0)
         return float(temperature), scales
 
-    def _outcome(self, rows: NDArray[np.int64], raw: Floats, quantiles: Floats) -> _PastForecasts:
+    def _outcome(
+        self, rows: NDArray[np.int64], raw: Floats, shifted: Floats, quantiles: Floats
+    ) -> _PastForecasts:
         """How forecasts of K roll calls came out."""
         counts = tally(self.data.votes[rows])
         return _PastForecasts(
-            self.data.years[rows], self._losses(raw, rows), interval_scores(quantiles, counts)
+            rows=rows,
+            years=self.data.years[rows],
+            raw=raw,
+            losses=self._losses(shifted, rows),
+            scores=interval_scores(quantiles, counts),
         )
+
+    def _offsets(self, quarter: float, rows: NDArray[np.int64], raw: Floats) -> Doubles:
+        """The countries' offsets [C, 2] by those of the forecasts `raw` that came out before."""
+        years = self.data.years[rows]
+        is_used = (years < quarter) & (years >= quarter - self.config.calibration_years)
+        is_used &= ~self._is_procedural(rows)
+        # A few roll calls are about few subjects: what they show is no habit yet.
+        if is_used.sum() < MIN_ROLL_CALLS:
+            return np.zeros((len(self.data.countries), 2))
+        weights = np.exp(-(quarter - years[is_used]) / self.config.offset_decay)
+        return country_offsets(
+            raw[is_used].astype(np.float64),
+            self.builder.one_hot[rows[is_used]].astype(np.float64),
+            weights,
+            self.config.offset_std,
+        )
+
+    def _shifted(self, raw: Floats, rows: NDArray[np.int64], offsets: Doubles) -> Floats:
+        """Probabilities with the countries' offsets; procedural votes have none."""
+        moved = with_offsets(raw.astype(np.float64), offsets)
+        return np.where(self._is_procedural(rows)[:, None, None], raw, moved).astype(np.float32)
 
     def _losses(self, raw: Floats, rows: NDArray[np.int64]) -> Doubles:
         """Negative log likelihoods [K, G] of the votes at each temperature."""
@@ -466,7 +528,9 @@ class VoteModel(Savable, Fitted):
         flat = self.classifier.predict(features.reshape(-1, features.shape[2]))
         votes = flat.reshape(*features.shape[:2], flat.shape[1])
         is_procedural = self._is_procedural(rows)
-        votes[is_procedural] = logistic(predictors.procedural[is_procedural], self.procedural)
+        votes[is_procedural] = conditional_logit(
+            predictors.procedural[is_procedural], self.procedural
+        )
         return votes
 
     def _attendance(self, predictors: Predictors, rows: NDArray[np.int64]) -> Floats:
@@ -553,79 +617,3 @@ def _classifier_of(described: dict[str, Any], tensors: dict[str, Tensor]) -> Vot
         if name.startswith(prefix)
     }
     return VoteClassifier.from_parts(described["classifier"], learned)
-
-
-def corrected(probabilities: Doubles, basis: Doubles, correction: Doubles) -> Doubles:
-    """Probabilities [K, C, 3] with corrections [K, 2 D] applied on bases [K, C, D]."""
-    size = basis.shape[2]
-    z = np.einsum("kcd,kd->kc", basis, correction[:, :size])
-    h = np.einsum("kcd,kd->kc", basis, correction[:, size:])
-    logits = np.log(np.maximum(probabilities, 1e-6)) + np.stack([z, h, -z], 2)
-    exponentials = np.exp(logits - logits.max(2, keepdims=True))
-    result: Doubles = exponentials / exponentials.sum(2, keepdims=True)
-    return result
-
-
-def map_correction(
-    probabilities: Doubles, basis: Doubles, one_hot: Doubles, covariance: Doubles
-) -> Doubles:
-    """Corrections [K, 2 D] given what is revealed.
-
-    Args:
-        probabilities: Forecasts [K, C, 3].
-        basis: [K, C, D].
-        one_hot: Revealed votes [K, C, 3], zero where not revealed.
-        covariance: Sigma [2 D, 2 D].
-
-    Raises:
-        ConvergenceError: The maximum was not found.
-    """
-    precision = np.linalg.inv(covariance)
-    is_revealed = one_hot.sum(2)
-
-    def problem(corrections: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-        current = corrected(probabilities, basis, corrections)
-        # Products of vanishing probabilities underflow to 0 only where nobody voted so.
-        log_chances = np.where(one_hot > 0, np.log(np.maximum(current, 1e-300)), 0.0)
-        likelihood = (log_chances * one_hot).sum((1, 2))
-        prior = 0.5 * np.einsum("kd,de,ke->k", corrections, precision, corrections)
-        residual = (one_hot - current * is_revealed[..., None]) @ _LOGIT_DIRECTIONS  # [K, C, 2]
-        slopes = np.concatenate(
-            [np.einsum("kcd,kc->kd", basis, residual[..., j]) for j in range(2)], 1
-        )
-        hessian = _hessian(current, basis, is_revealed) + precision
-        return prior - likelihood, corrections @ precision - slopes, hessian
-
-    start = np.zeros((len(basis), 2 * basis.shape[2]))
-    return minimize_convex(problem, start, "the correction of a forecast by revealed votes")
-
-
-def _hessian(probabilities: Doubles, basis: Doubles, is_revealed: Doubles) -> Doubles:
-    """Of the negative log likelihood, [K, 2 D, 2 D]."""
-    mean = probabilities @ _LOGIT_DIRECTIONS
-    # Second moments of the logits' directions under p, less the squared mean: their covariance.
-    second = np.einsum("kcv,vi,vj->kcij", probabilities, _LOGIT_DIRECTIONS, _LOGIT_DIRECTIONS)
-    spread = (second - mean[..., :, None] * mean[..., None, :]) * is_revealed[..., None, None]
-    blocks = np.einsum("kcij,kcd,kce->kidje", spread, basis, basis, optimize=True)
-    size = 2 * basis.shape[2]
-    result: Doubles = blocks.reshape(len(basis), size, size)
-    return result
-
-
-def learn_covariance(
-    probabilities: Doubles, basis: Doubles, one_hot: Doubles, num_rounds: int = 4
-) -> Doubles:
-    """Sigma [2 D, 2 D] from fully known roll calls.
-
-    Second moments of their corrections, plus their uncertainty.
-    """
-    size = 2 * basis.shape[2]
-    covariance = 0.5 * np.eye(size)
-    # Each round looks for corrections under the covariance of the round before.
-    for _ in range(num_rounds):
-        correction = map_correction(probabilities, basis, one_hot, covariance)
-        hessian = _hessian(corrected(probabilities, basis, correction), basis, one_hot.sum(2))
-        # Expectation maximization: the spread of the estimates and their own uncertainty together.
-        uncertainty = np.linalg.inv(hessian + np.linalg.inv(covariance)).mean(0)
-        covariance = correction.T @ correction / len(correction) + uncertainty + 1e-3 * np.eye(size)
-    return covariance

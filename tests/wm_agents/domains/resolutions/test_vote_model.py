@@ -19,6 +19,13 @@ from wm_agents.domains.resolutions import (
     tf_idf,
 )
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
+from wm_agents.domains.resolutions.corrections import (
+    corrected,
+    country_offsets,
+    learn_covariance,
+    map_correction,
+    with_offsets,
+)
 from wm_agents.domains.resolutions.data import QuestionKind
 from wm_agents.domains.resolutions.evaluation import (
     all_baselines,
@@ -29,9 +36,8 @@ from wm_agents.domains.resolutions.evaluation import (
     tally_errors,
     vote_metrics,
 )
-from wm_agents.domains.resolutions.features import FeatureBuilder
+from wm_agents.domains.resolutions.features import FeatureBuilder, procedural_sides
 from wm_agents.domains.resolutions.spatial import choice_probabilities
-from wm_agents.domains.resolutions.vote_model import corrected, learn_covariance, map_correction
 from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.saving import load
@@ -106,6 +112,8 @@ def test_wrong_configurations_and_data_are_refused(data):
         SpatialConfig(num_dimensions=4)
     with pytest.raises(ConfigError):
         VoteModelConfig(calibration_years=20)
+    with pytest.raises(ConfigError, match="offset_std"):
+        VoteModelConfig(offset_std=0.0)
     with pytest.raises(TrajectoryError):
         SpatialModel().fit(np.full((3, 3), -1, np.int8))
     with pytest.raises(TrajectoryError, match="years"):
@@ -231,6 +239,43 @@ def test_the_update_finds_the_maximum_of_the_posterior():
     np.testing.assert_allclose(nothing, 0, atol=1e-12)
     covariance = learn_covariance(chances, basis, one_hot)
     assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_offsets_are_what_a_country_did_beyond_its_forecasts():
+    generator = np.random.default_rng(0)
+    chances = generator.dirichlet((3, 1, 1), (60, 4))  # [K, C, 3]
+    votes = np.array([[0, 2, 1, 0]] * 60)
+    one_hot = np.eye(3)[votes]
+    one_hot[:, 3] = 0  # never there
+    weights = generator.random(60)
+    offsets = country_offsets(chances, one_hot, weights, 0.5)
+    assert offsets[0, 0] > 0.3
+    assert offsets[1, 0] < -0.3
+    assert offsets[2, 1] > 0.3
+    np.testing.assert_allclose(offsets[3], 0, atol=1e-12)
+    # At the maximum the weighted surprises balance the prior.
+    moved = with_offsets(chances, offsets)
+    np.testing.assert_allclose(moved.sum(2), 1)
+    surprise = weights @ (one_hot[:, 0] - moved[:, 0])  # [3]
+    np.testing.assert_allclose(surprise[0] - surprise[2], offsets[0, 0] / 0.25, atol=1e-4)
+    np.testing.assert_allclose(surprise[1], offsets[0, 1] / 0.25, atol=1e-4)
+    np.testing.assert_allclose(country_offsets(chances, one_hot, 0 * weights, 0.5), 0, atol=1e-12)
+
+
+def test_a_country_that_changes_sides_is_followed(data, fitted):
+    is_late = data.years >= 2010
+    votes = data.votes.copy()
+    votes[is_late, 0] = np.where(votes[is_late, 0] == Vote.ABSENT, Vote.ABSENT, Vote.NO)
+    changed = dataclasses.replace(data, votes=votes)
+    rows = data.between(2011.5, 2012)
+    chances = []
+    for std in (1e-6, 0.3):  # with features that follow alone, and with offsets
+        model = copy.deepcopy(fitted)
+        model.config = dataclasses.replace(model.config, offset_std=std)
+        model.data = changed
+        model.builder = FeatureBuilder(changed, 2010.0)
+        chances.append(model.forecast(rows).probabilities[:, 0, Vote.NO].mean())
+    assert chances[1] > chances[0] + 0.01
 
 
 def test_the_classifier_learns_a_rule_and_takes_unknown_features():
@@ -385,6 +430,45 @@ def test_amendments_follow_whoever_moved_them_and_recent_ones_of_their_kind(data
     model.fit(changed, train_before=2010.0)
     rows = np.array([row for row in amendments if changed.years[row] >= 2010])
     assert vote_metrics(model.forecast(rows).probabilities, votes[rows])["accuracy"] > 0.9
+
+
+def test_an_amendment_is_for_those_who_are_against_its_text(data):
+    # Texts 0 and 1 divide the blocs in opposite ways: only the text tells who wants it changed.
+    amendments = np.flatnonzero(data.issues[:, :2].any(1) & (np.arange(len(data.years)) % 3 == 0))
+    kinds = data.kinds.copy()
+    kinds[amendments] = QuestionKind.AMENDMENT
+    votes = data.votes.copy()
+    for row in amendments:
+        is_for_text = (np.arange(30) < 15) == data.issues[row, 0]
+        votes[row] = np.where(is_for_text, Vote.NO, Vote.YES)
+    changed = dataclasses.replace(data, kinds=kinds, votes=votes)
+    model = VoteModel(
+        VoteModelConfig(
+            training_years=8,
+            calibration_years=2,
+            classifier=ClassifierConfig(num_epochs=1, num_members=1),
+        )
+    )
+    model.fit(changed, train_before=2010.0)
+    rows = np.array([row for row in amendments if changed.years[row] >= 2010])
+    assert vote_metrics(model.forecast(rows).probabilities, votes[rows])["accuracy"] > 0.9
+
+
+def test_a_motion_against_an_amendment_is_for_the_text(data):
+    said = {
+        "I shall put to the vote the motion that no action be taken on the amendment.": 1,
+        "the motion of Iran that no action be taken on draft resolution III.": -1,
+        "the motion that no action be taken on draft resolution III and on the amendments to it": -1,
+        "The Assembly will vote on the request for a division of the text.": -1,
+    }
+    descriptions = [*said, *data.descriptions[len(said) :]]
+    kinds = data.kinds.copy()
+    kinds[: len(said)] = QuestionKind.MOTION
+    kinds[len(said)] = QuestionKind.AMENDMENT
+    sides = procedural_sides(dataclasses.replace(data, descriptions=descriptions, kinds=kinds))
+    np.testing.assert_array_equal(sides[: len(said)], list(said.values()))
+    assert sides[len(said)] == -1
+    assert not sides[len(said) + 1 :].any()
 
 
 def test_a_model_of_votes_wants_the_records_that_it_was_fitted_on(data, fitted, tmp_path):
