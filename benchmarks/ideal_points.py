@@ -6,11 +6,14 @@ Simulated: an assembly of 40 countries in eight sessions of 40 roll calls, whose
 session, drawn anew for each seed; correlation of points within sessions, and how often 90%
 intervals hold points and changes. With --votes (what
 examples/build_trajectories.py wrote): seconds of a fit to all sessions, accuracy on a tenth of the
-votes held out beside "everybody votes yes", and the correlation within sessions of points fitted to
-the even and to the odd roll calls.
+votes held out beside "everybody votes yes", the correlation within sessions of points fitted to the
+even and to the odd roll calls, and that with an independent estimate: a binary probit by Gibbs
+sampling (`benchmarks/martin_quinn.py`), joined as `ideal_points.py --reference` joins any file.
 """
 
+import csv
 import dataclasses
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +22,18 @@ from typing import Any
 import numpy as np
 import tyro
 
+from benchmarks.martin_quinn import SampledPoints, sample_points
 from benchmarks.report import write_result
 from wm_agents.domains.resolutions import IdealPoints, IdealPointsConfig, VoteData
+from wm_agents.domains.resolutions.ideal_points_page import compare, read_reference
+from wm_agents.domains.resolutions.pictures import save_ideal_points
 from wm_envs.data.progress import progress
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.records import read_trajectories
 from wm_envs.resolutions.votes import vote_arrays
+
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "ideal_points.png"
+COUNTRIES = ("US", "RU", "CN", "IN", "BR", "FR", "CU")  # in the picture
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Config:
     held_out: float = 0.1
     """Share of the real votes that are held out."""
     seed: int = 0
-    """Of the held-out votes."""
+    """Of the held-out votes, and of the sampled estimate."""
+    num_sweeps: int = 300
+    """Draws of the sampled estimate."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -48,9 +59,16 @@ def main(config: Config) -> dict[str, Any]:
     if config.votes is not None:
         data = VoteData(**vote_arrays(read_trajectories(config.votes)))
         figures["real"] = {}
-        parts = (whole, lambda votes: held_out(votes, config.held_out, config.seed), halves)
+        model, figures["real"] = whole(data)
+        save_ideal_points(model, COUNTRIES, PICTURE)
+        write(figures, config)
+        parts = (
+            lambda: held_out(data, config.held_out, config.seed),
+            lambda: halves(data),
+            lambda: independent(model, data, config.num_sweeps, config.seed),
+        )
         for part in parts:
-            figures["real"] |= part(data)
+            figures["real"] |= part()
             write(figures, config)
     return figures
 
@@ -137,13 +155,13 @@ def model_stds(model: IdealPoints) -> Any:
     return (model.high - model.low) / (2 * 1.6448536269514722)
 
 
-def whole(data: VoteData) -> dict[str, Any]:
-    """A fit to all votes: how long it takes."""
+def whole(data: VoteData) -> tuple[IdealPoints, dict[str, Any]]:
+    """A fit to all votes, and how long it takes."""
     wall = time.perf_counter()
     processor = time.process_time()
     model = IdealPoints()
     model.fit(data)
-    return {
+    return model, {
         "num_roll_calls": len(data.years),
         "num_sessions": len(model.sessions),
         "num_points": int(np.isfinite(model.points).sum()),
@@ -184,6 +202,38 @@ def halves(data: VoteData) -> dict[str, float]:
         "split_half_correlation_median": float(np.median(values)),
         "split_half_correlation_worst_decile": float(np.quantile(values, 0.1)),
     }
+
+
+def independent(
+    model: IdealPoints, data: VoteData, num_sweeps: int, seed: int
+) -> dict[str, float | int]:
+    """Agreement with points of another likelihood and another method, written as a reference file."""
+    processor = time.process_time()
+    sampled = sample_points(data, num_sweeps=num_sweeps, seed=seed)
+    seconds = time.process_time() - processor
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sampled.csv"
+        write_reference(sampled, data.countries, path)
+        figures = compare(model, read_reference(path))
+    correlations = list(figures["correlations"].values())
+    return {
+        "sampled_correlation_median": figures["median_correlation"],
+        "sampled_correlation_worst_decile": float(np.quantile(correlations, 0.1)),
+        "sampled_change_correlation": figures["change_correlation"],
+        "sampled_change_sign_agreement": figures["change_sign_agreement"],
+        "sampled_points": figures["num_joined"],
+        "sampled_cpu_seconds": seconds,
+    }
+
+
+def write_reference(sampled: SampledPoints, countries: Any, path: Path) -> None:
+    """The columns that `ideal_points.py --reference` reads."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["country", "session", "point", "low", "high"])
+        for s, c in np.argwhere(np.isfinite(sampled.points)):
+            numbers = (sampled.points[s, c], sampled.low[s, c], sampled.high[s, c])
+            writer.writerow([countries[c], sampled.sessions[s], *numbers])
 
 
 def within_sessions(first: Any, second: Any) -> list[float]:

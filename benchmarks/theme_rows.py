@@ -505,15 +505,12 @@ def preference_rows(figures: Figures) -> Iterator[Row]:
 
 def forecast_rows(figures: Figures) -> Iterator[Row]:
     """What is known before the vote, and after ten countries."""
-    yield (
-        "VoteModel, before the vote",
-        *(fixed(figures[key], 3) for key in ("accuracy", "macro_f1", "log_loss")),
-    )
-    keys = ("accuracy_after_10", "macro_f1_after_10", "log_loss_after_10")
-    yield "VoteModel, ten countries known", *(fixed(figures[key], 3) for key in keys)
-    for name, row in figures["baselines"].items():
-        cells = (fixed(row[key], 3) for key in ("accuracy", "macro_f1", "log_loss"))
-        yield name.replace("_", " "), *cells
+    names = ("accuracy", "errors_removed", "macro_f1", "log_loss")
+    yield "VoteModel, before the vote", *(fixed(figures[name], 3) for name in names)
+    known = (fixed(figures[f"{name}_after_10"], 3) for name in names)
+    yield "VoteModel, ten countries known", *known
+    for label, row in figures["baselines"].items():
+        yield label.replace("_", " "), *(fixed(row[name], 3) for name in names)
 
 
 def debate_rows(ownership: Figures, persons: Figures) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from wm_envs.resolutions.codes import Vote
 COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
 FORECAST_COLOR = "#BBBBBB"
 _LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+_BAR_COLORS = ("#DDDDDD", "#BBBBBB", "#8A8A8A", "#0072B2", "#56B4E9")  # by _PREDICTORS
 # Named on the map: the permanent members, some of each region, and those that stand apart.
 NAMED = frozenset(
     [
@@ -145,7 +146,7 @@ def save_errors_removed(
             of = figures["baselines"].get(name, figures)  # else of the model itself
             values.append(of.get(name, of["errors_removed"]))
         places = np.arange(len(summaries)) + (number - (len(_PREDICTORS) - 1) / 2) * width
-        bars = axes.bar(places, values, 0.92 * width, color=_LINE_COLORS[-1 - number], label=label)
+        bars = axes.bar(places, values, 0.92 * width, color=_BAR_COLORS[number], label=label)
         axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=2, fontsize=9)
     axes.set_xticks(np.arange(len(summaries)), list(summaries))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
