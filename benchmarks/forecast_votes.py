@@ -2,7 +2,7 @@
 
     python -m benchmarks.forecast_votes --votes runs/un
 
-The model is fitted on the sixteen years before a split, once for each seed of its perceptrons, and
+The model is fitted on the 24 years before a split, once for each seed of its perceptrons, and
 forecasts each roll call of the split with what was known the day before. All settings were chosen
 on 2006-2011 and years before; 2012-2016 is what is reported. Every predictor is also given as the
 share of always-yes errors that it removes. --votes is what examples/build_trajectories.py wrote.
@@ -48,16 +48,18 @@ def main(config: Config) -> dict[str, Any]:
     """Fit, forecast, score; returns the figures of the test years, with the others beside."""
     torch.set_num_threads(1)
     data = VoteData(**vote_arrays(read_trajectories(config.votes)))
-    seeds = range(config.num_seeds)
-    runs = [forecast_figures(data, TEST, seed) for seed in seeds]
-    figures = averaged(runs)
-    write(figures, seeds)
-    validation = forecast_figures(data, VALIDATION, 0)
-    figures["validation"] = {name_of(VALIDATION): validation}
-    if config.spatial:
-        figures["spatial"] = scores.spatial_scores(data, data.between(*TEST))
-    write(figures, seeds)
-    save_errors_removed({name_of(VALIDATION): validation, name_of(TEST): figures}, PICTURE)
+    beside: dict[str, Any] = {}
+    runs: list[dict[str, Any]] = []
+    for seed in range(config.num_seeds):
+        runs.append(forecast_figures(data, TEST, seed))
+        write(averaged(runs) | beside, range(seed + 1))
+        if seed == 0:
+            beside["validation"] = {name_of(VALIDATION): forecast_figures(data, VALIDATION, 0)}
+            if config.spatial:
+                beside["spatial"] = scores.spatial_scores(data, data.between(*TEST))
+    figures = averaged(runs) | beside
+    write(figures, range(config.num_seeds))
+    save_errors_removed({**beside["validation"], name_of(TEST): figures}, PICTURE)
     print(scores.score_table(figures))
     return figures
 

@@ -62,12 +62,13 @@ def map_correction(
         probabilities: Forecasts [K, C, 3].
         basis: [K, C, D].
         one_hot: Revealed votes [K, C, 3], zero where not revealed.
-        covariance: Sigma [2 D, 2 D].
+        covariance: Sigma, [2 D, 2 D] or one for each roll call [K, 2 D, 2 D].
 
     Raises:
         ConvergenceError: The maximum was not found.
     """
-    precision = np.linalg.inv(covariance)
+    size = 2 * basis.shape[2]
+    precision = np.broadcast_to(np.linalg.inv(covariance), (len(basis), size, size))
     is_revealed = one_hot.sum(2)
 
     def problem(corrections: Doubles) -> tuple[Doubles, Doubles, Doubles]:
@@ -75,15 +76,16 @@ def map_correction(
         # Products of vanishing probabilities underflow to 0 only where nobody voted so.
         log_chances = np.where(one_hot > 0, np.log(np.maximum(current, 1e-300)), 0.0)
         likelihood = (log_chances * one_hot).sum((1, 2))
-        prior = 0.5 * np.einsum("kd,de,ke->k", corrections, precision, corrections)
+        prior = 0.5 * np.einsum("kd,kde,ke->k", corrections, precision, corrections)
         residual = (one_hot - current * is_revealed[..., None]) @ _LOGIT_DIRECTIONS  # [K, C, 2]
         slopes = np.concatenate(
             [np.einsum("kcd,kc->kd", basis, residual[..., j]) for j in range(2)], 1
         )
         hessian = correction_curvature(current, basis, is_revealed) + precision
-        return prior - likelihood, corrections @ precision - slopes, hessian
+        gradient = np.einsum("kd,kde->ke", corrections, precision) - slopes
+        return prior - likelihood, gradient, hessian
 
-    start = np.zeros((len(basis), 2 * basis.shape[2]))
+    start = np.zeros((len(basis), size))
     return minimize_convex(problem, start, "the correction of a forecast by revealed votes")
 
 
@@ -118,3 +120,31 @@ def learn_covariance(
         uncertainty = np.linalg.inv(hessian + np.linalg.inv(covariance)).mean(0)
         covariance = correction.T @ correction / len(correction) + uncertainty + 1e-3 * np.eye(size)
     return covariance
+
+
+def learn_covariances(
+    probabilities: Doubles,
+    basis: Doubles,
+    one_hot: Doubles,
+    groups: NDArray[np.int64],
+    num_groups: int,
+    strength: float = 10.0,
+) -> Doubles:
+    """Sigma of each group of roll calls, [G, 2 D, 2 D].
+
+    Args:
+        probabilities: Forecasts [K, C, 3].
+        basis: [K, C, D].
+        one_hot: What came out [K, C, 3].
+        groups: [K], the group of each roll call, below G.
+        num_groups: G.
+        strength: Roll calls that Sigma of all counts for in each group.
+    """
+    shared = learn_covariance(probabilities, basis, one_hot)
+    covariances = np.tile(shared, (num_groups, 1, 1))
+    for group in np.unique(groups):
+        inside = groups == group
+        own = learn_covariance(probabilities[inside], basis[inside], one_hot[inside])
+        count = inside.sum()
+        covariances[group] = (count * own + strength * shared) / (count + strength)
+    return covariances

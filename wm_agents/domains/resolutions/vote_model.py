@@ -9,7 +9,8 @@ country c) the corrected logits are
     (alpha, beta) ~ N(0, Sigma),
 
 and alpha, beta are the most probable values given the revealed votes (the posterior is
-log-concave). Sigma is learned from forecasts of earlier years that did not see those years: it is
+log-concave). Sigma is learned from forecasts of earlier years that did not see those years, apart for
+texts with a precedent, texts without, and amendments and motions, which surprise differently: it is
 the second moment of the corrections that make each fully known roll call most probable (one step of
 empirical Bayes, repeated). The same Sigma is what all countries share in joint draws, from which
 tallies and their intervals are taken (`tallies.py`). Who votes at all is a model of its own, and so
@@ -36,12 +37,12 @@ from wm_agents.domains.resolutions.corrections import (
     corrected,
     correction_curvature,
     country_offsets,
-    learn_covariance,
+    learn_covariances,
     map_correction,
     with_offsets,
 )
 from wm_agents.domains.resolutions.data import Floats, QuestionKind, VoteData, tally
-from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
+from wm_agents.domains.resolutions.features import NUM_PROCEDURAL, FeatureBuilder, Predictors
 from wm_agents.domains.resolutions.tallies import (
     attendance_factor,
     draw_votes,
@@ -63,6 +64,7 @@ from wm_agents.training.trainer import FitReport, as_manager
 from wm_envs.resolutions.codes import Vote
 
 MIN_ROLL_CALLS = 20  # to fit, and again to calibrate
+_NUM_GROUPS = 3  # of roll calls, by how far they surprise
 NUM_DRAWS = 200  # of all votes on a roll call, for its tallies
 _TEMPERATURES = np.geomspace(0.6, 2.0, 25)  # a grid: one number is looked for, the loss is cheap
 _PROCEDURAL_WEIGHT = 3.0  # votes that all votes on one amendment or motion count for together
@@ -88,7 +90,7 @@ class VoteModelConfig:
         coverage: Nominal coverage of the tallies' intervals.
     """
 
-    training_years: float = 16.0
+    training_years: float = 24.0
     calibration_years: float = 4.0
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     membership_years: float = 1.5
@@ -117,7 +119,8 @@ class Forecast:
         tallies: [K, 3] medians of the numbers of yes, abstain and no.
         intervals: [K, 3, 2] lower and upper ends.
         interval_scales: [K, 3], by which the recent past widened the intervals of the draws.
-        factor_covariance: [K, D, D], what the countries share along the axes of voting, in logits.
+        covariance: [K, 2 D, 2 D] of the corrections alpha and beta, of which the countries share
+            alpha in joint draws; after an update, what the known votes left of it.
         predictors: The simple predictions beside it, None after an update.
     """
 
@@ -127,7 +130,7 @@ class Forecast:
     tallies: Floats
     intervals: Floats
     interval_scales: Doubles
-    factor_covariance: Doubles
+    covariance: Doubles
     predictors: Predictors | None = None
 
 
@@ -241,6 +244,7 @@ class VoteModel(Savable, Fitted):
         predictors = self.builder.build(needed)
         raw = self._votes(predictors, needed)  # [K, C, 3]
         attendance = self._attendance(predictors, needed)
+        covariance = self.covariances[self._groups(predictors, needed)]  # [K, 2 D, 2 D]
         shifted = np.empty_like(raw)
         probabilities = np.empty_like(raw)
         quantiles = np.empty((len(needed), 3, 3), np.float32)
@@ -254,7 +258,7 @@ class VoteModel(Savable, Fitted):
             temperature, scales[places] = self._calibration(quarter)
             probabilities[places] = self._tempered(shifted[places], needed[places], temperature)
             quantiles[places] = self._quantiles(
-                needed[places], probabilities[places], attendance[places], self._factors(places)
+                needed[places], probabilities[places], attendance[places], covariance[places]
             )
             passed = places[np.isin(needed[places], pending)]
             outcome = self._outcome(needed[passed], raw[passed], shifted[passed], quantiles[passed])
@@ -269,7 +273,7 @@ class VoteModel(Savable, Fitted):
             tallies=quantiles[kept, 1],
             intervals=widened(quantiles[kept], scales[kept]),
             interval_scales=scales[kept],
-            factor_covariance=self._factors(kept),
+            covariance=covariance[kept],
             predictors=Predictors(*(array[kept] for array in vars(predictors).values())),
         )
 
@@ -287,7 +291,7 @@ class VoteModel(Savable, Fitted):
                 forecast.probabilities[k],
                 forecast.attendance[k],
                 bases[k],
-                forecast.factor_covariance[k],
+                _shared_factors(forecast.covariance[k]),
                 self.attendance_std,
                 num_draws,
                 np.random.default_rng([seed, int(row)]),
@@ -306,7 +310,7 @@ class VoteModel(Savable, Fitted):
         one_hot = (self.builder.one_hot[forecast.rows] * is_revealed[..., None]).astype(np.float64)
         before = forecast.probabilities.astype(np.float64)
         basis = self._basis(forecast.rows)
-        correction = map_correction(before, basis, one_hot, self.covariance)
+        correction = map_correction(before, basis, one_hot, forecast.covariance)
         probabilities = corrected(before, basis, correction).astype(np.float32)
         has_vote = one_hot.sum(2) > 0
         probabilities = np.where(has_vote[..., None], one_hot, probabilities).astype(np.float32)
@@ -316,16 +320,15 @@ class VoteModel(Savable, Fitted):
         curvature = correction_curvature(
             corrected(before, basis, correction), basis, one_hot.sum(2)
         )
-        posterior = np.linalg.inv(curvature + np.linalg.inv(self.covariance))
-        factors = posterior[:, : basis.shape[2], : basis.shape[2]]
-        quantiles = self._quantiles(forecast.rows, probabilities, attendance, factors)
+        posterior = np.linalg.inv(curvature + np.linalg.inv(forecast.covariance))
+        quantiles = self._quantiles(forecast.rows, probabilities, attendance, posterior)
         return replace(
             forecast,
             probabilities=probabilities,
             attendance=attendance,
             tallies=quantiles[:, 1],
             intervals=widened(quantiles, forecast.interval_scales),
-            factor_covariance=factors,
+            covariance=posterior,
             predictors=None,
         )
 
@@ -367,6 +370,11 @@ class VoteModel(Savable, Fitted):
         model.temperature = float(described["temperature"])
         for name in _LEARNED:
             setattr(model, name, tensors[name].numpy())
+        if model.covariances.ndim != 3 or model.procedural.shape != (NUM_PROCEDURAL,):
+            raise ValueError(
+                f"covariances {model.covariances.shape} and procedural weights "
+                f"{model.procedural.shape} are of another version"
+            )
         model.attendance_std = float(described["attendance_std"])
         model.past = _PastForecasts(
             *(tensors[f"past.{field.name}"].numpy() for field in fields(_PastForecasts))
@@ -439,11 +447,12 @@ class VoteModel(Savable, Fitted):
         probabilities = self._tempered(shifted, late, self.temperature)
         one_hot = self.builder.one_hot[late].astype(np.float64)
         # On the tempered probabilities, which are those that a correction starts from.
-        self.covariance = learn_covariance(
-            probabilities.astype(np.float64), self._basis(late), one_hot
+        groups = self._groups(part, late)
+        self.covariances = learn_covariances(
+            probabilities.astype(np.float64), self._basis(late), one_hot, groups, _NUM_GROUPS
         )
         self.attendance_std = attendance_factor(attendance, self.data.is_present[late])
-        quantiles = self._quantiles(late, probabilities, attendance, self._factors(late))
+        quantiles = self._quantiles(late, probabilities, attendance, self.covariances[groups])
         self.past = self._outcome(late, raw, shifted, quantiles)
         self.observed_until = self.train_before
 
@@ -539,10 +548,12 @@ class VoteModel(Savable, Fitted):
         expected: Floats = (chances * self._is_member(rows)).astype(np.float32)
         return expected
 
-    def _factors(self, places: NDArray[np.int64]) -> Doubles:
-        """The prior covariance of the shared factors, once for each of K roll calls, [K, D, D]."""
-        size = len(self.covariance) // 2
-        return np.broadcast_to(self.covariance[:size, :size], (len(places), size, size))
+    def _groups(self, predictors: Predictors, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[K]: texts with a precedent, which rarely surprise, texts without, procedural votes."""
+        has_precedent = predictors.precedent.any((1, 2))
+        groups = np.where(has_precedent, 0, 1)
+        groups[self._is_procedural(rows)] = 2
+        return groups
 
     def _is_member(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[K, C]: the country voted not long before; states that no longer exist did not."""
@@ -558,7 +569,7 @@ class VoteModel(Savable, Fitted):
     def _basis(self, rows: NDArray[np.int64]) -> Doubles:
         """[K, C, D]: the countries on the axes of voting at the date of each roll call."""
         if not len(rows):
-            return np.zeros((0, len(self.data.countries), len(self.covariance) // 2))
+            return np.zeros((0, len(self.data.countries), self.covariances.shape[1] // 2))
         bases = [self.builder.history(self.data.years[row]).basis for row in rows]
         return np.stack(bases).astype(np.float64)
 
@@ -567,7 +578,7 @@ class VoteModel(Savable, Fitted):
         rows: NDArray[np.int64],
         probabilities: Floats,
         attendance: Floats,
-        factors: Doubles,
+        covariance: Doubles,
     ) -> Floats:
         """Lower ends, medians and upper ends [K, 3, 3] of the tallies."""
         bases = self._basis(rows)
@@ -580,7 +591,7 @@ class VoteModel(Savable, Fitted):
                 probabilities[k],
                 attendance[k],
                 bases[k],
-                factors[k],
+                _shared_factors(covariance[k]),
                 self.attendance_std,
                 NUM_DRAWS,
                 generator,
@@ -589,7 +600,13 @@ class VoteModel(Savable, Fitted):
         return quantiles
 
 
-_LEARNED = ("covariance", "coming", "procedural")
+_LEARNED = ("covariances", "coming", "procedural")
+
+
+def _shared_factors(covariance: Doubles) -> Doubles:
+    """The part [D, D] of alpha in a covariance [2 D, 2 D] of corrections."""
+    size = len(covariance) // 2
+    return covariance[:size, :size]
 
 
 def _quarter(years: Any) -> Any:

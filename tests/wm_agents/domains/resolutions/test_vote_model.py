@@ -200,7 +200,8 @@ def test_revealed_votes_are_kept_and_help(data, fitted):
     model.builder.one_hot = flipped.one_hot
     revealed = revealed_at_random(flipped.votes[rows], 10, seed=0)
     assert (revealed.sum(1) == 10).all()
-    model.covariance = 4 * np.eye(len(fitted.covariance))
+    wide = np.broadcast_to(4 * np.eye(forecast.covariance.shape[1]), forecast.covariance.shape)
+    forecast = dataclasses.replace(forecast, covariance=wide)
     updated = model.update(forecast, revealed)
     hidden = np.where(revealed, -1, flipped.votes[rows]).astype(np.int8)
     before = vote_metrics(forecast.probabilities, hidden)["accuracy"]
