@@ -52,13 +52,14 @@ def main(config: Config) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     for seed in range(config.num_seeds):
         runs.append(forecast_figures(data, TEST, seed))
-        write(averaged(runs) | beside, range(seed + 1))
+        write(averaged(runs) | beside, len(runs))
         if seed == 0:
             beside["validation"] = {name_of(VALIDATION): forecast_figures(data, VALIDATION, 0)}
-            if config.spatial:
-                beside["spatial"] = scores.spatial_scores(data, data.between(*TEST))
+            write(averaged(runs) | beside, len(runs))
+    if config.spatial:
+        beside["spatial"] = scores.spatial_scores(data, data.between(*TEST))
     figures = averaged(runs) | beside
-    write(figures, range(config.num_seeds))
+    write(figures, len(runs))
     save_errors_removed({**beside["validation"], name_of(TEST): figures}, PICTURE)
     print(scores.score_table(figures))
     return figures
@@ -98,10 +99,10 @@ def name_of(years: tuple[int, int]) -> str:
     return f"{years[0]}-{years[1] - 1}"
 
 
-def write(figures: dict[str, Any], seeds: Sequence[int]) -> None:
+def write(figures: dict[str, Any], num_seeds: int) -> None:
     """After each part, so that a run that was stopped counts for what it finished."""
-    command = "python -m benchmarks.forecast_votes --votes runs/un"
-    write_result("forecast_votes", figures, seeds=seeds, command=command)
+    command = f"python -m benchmarks.forecast_votes --votes runs/un --num-seeds {num_seeds}"
+    write_result("forecast_votes", figures, seeds=range(num_seeds), command=command)
 
 
 if __name__ == "__main__":

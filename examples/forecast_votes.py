@@ -7,8 +7,8 @@ summary says so. Fits on roll calls before --train-before, forecasts each one
 from --test-from on with what was known the day before: parameters stay fixed, earlier votes of the
 test period count as history (with --frozen not even those). Writes summary.json (accuracy,
 macro_f1, accuracy_novel, mae_yes, ..., beside the baselines), spatial_model.json for
-`dynamics="fitted"`, and pictures: a map of the countries, predicted against real tallies, and a
-card for each of --cards.
+`dynamics="fitted"`, and pictures: the errors of "everybody votes yes" that each predictor removes, a
+map of the countries, predicted against real tallies, and a card for each of --cards.
 """
 
 import time
@@ -23,7 +23,12 @@ import tyro
 import wm_agents as wma
 from wm_agents.domains.resolutions import SpatialModel, VoteData, VoteModel
 from wm_agents.domains.resolutions import evaluation as scores
-from wm_agents.domains.resolutions.pictures import save_cards, save_map, save_tallies
+from wm_agents.domains.resolutions.pictures import (
+    save_cards,
+    save_errors_removed,
+    save_map,
+    save_tallies,
+)
 from wm_agents.training.config_checks import require_integers
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import generated_records
@@ -116,6 +121,8 @@ def main(config: Config) -> dict[str, Any]:
         spatial.write_dynamics(folder / "spatial_model.json", data, rows, columns)
         save_map(data, rows, columns, spatial, folder / "map.png")
     save_tallies(data, forecast, folder / "tallies.png")
+    period = f"{int(data.years[rows[0]])}-{int(data.years[rows[-1]])}"
+    save_errors_removed({period: summary}, folder / "errors_removed.png")
     save_cards(data, forecast, cards, folder)
     summary |= {
         "train_before": config.train_before,

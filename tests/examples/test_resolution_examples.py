@@ -83,7 +83,7 @@ def test_records_are_built_forecast_and_modelled(records, tmp_path):
     assert set(names) <= set(json.loads((tmp_path / "out" / "summary.json").read_text()))
     assert summary["accuracy"] > summary["baselines"]["always_yes"]["accuracy"]
     assert summary["num_roll_calls"] == 24
-    for picture in ("map.png", "tallies.png", "card_AD.png"):
+    for picture in ("map.png", "tallies.png", "errors_removed.png", "card_AD.png"):
         assert (tmp_path / "out" / picture).stat().st_size > 5000
     assert (
         len(fitted_source(tmp_path / "out" / "spatial_model.json").countries) > 30

@@ -17,7 +17,6 @@ from wm_envs.resolutions.codes import Vote
 COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
 FORECAST_COLOR = "#BBBBBB"
 _LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-_BAR_COLORS = ("#DDDDDD", "#BBBBBB", "#8A8A8A", "#0072B2", "#56B4E9")  # by _PREDICTORS
 # Named on the map: the permanent members, some of each region, and those that stand apart.
 NAMED = frozenset(
     [
@@ -44,11 +43,11 @@ NAMED = frozenset(
     ]
 )
 _PREDICTORS = {
-    "country_mode": "country by issue",
-    "precedent": "last vote on the text",
-    "text_neighbours": "text neighbours",
-    "forecast": "VoteModel",
-    "errors_removed_after_10": "after ten countries",
+    "country_mode": ("country by issue", "#DDDDDD"),
+    "precedent": ("last vote on the text", "#BBBBBB"),
+    "text_neighbours": ("text neighbours", "#8A8A8A"),
+    "forecast": ("VoteModel", "#0072B2"),
+    "errors_removed_after_10": ("after ten countries", "#56B4E9"),
 }
 MIN_SHARED_VOTES = 20  # for an agreement between two countries to be shown
 
@@ -139,14 +138,19 @@ def save_errors_removed(
     """
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
-    width = 0.8 / len(_PREDICTORS)
-    for number, (name, label) in enumerate(_PREDICTORS.items()):
-        values = []
-        for figures in summaries.values():
-            of = figures["baselines"].get(name, figures)  # else of the model itself
-            values.append(of.get(name, of["errors_removed"]))
-        places = np.arange(len(summaries)) + (number - (len(_PREDICTORS) - 1) / 2) * width
-        bars = axes.bar(places, values, 0.92 * width, color=_BAR_COLORS[number], label=label)
+    # What an example was not asked for, such as votes after ten countries, has no bar.
+    first = next(iter(summaries.values()))
+    shown = [
+        name
+        for name in _PREDICTORS
+        if name == "forecast" or name in {**first["baselines"], **first}
+    ]
+    width = 0.8 / len(shown)
+    for number, name in enumerate(shown):
+        values = [_errors_removed(figures, name) for figures in summaries.values()]
+        places = np.arange(len(summaries)) + (number - (len(shown) - 1) / 2) * width
+        label, color = _PREDICTORS[name]
+        bars = axes.bar(places, values, 0.92 * width, color=color, label=label)
         axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=2, fontsize=9)
     axes.set_xticks(np.arange(len(summaries)), list(summaries))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
@@ -156,6 +160,13 @@ def save_errors_removed(
     axes.set_ylim(0, 1)
     axes.legend(ncols=3, frameon=False, loc="upper left")
     _save(figure, path)
+
+
+def _errors_removed(figures: Mapping[str, Any], name: str) -> float:
+    """Of a simple prediction, of the forecast, or of the forecast after some votes are known."""
+    if name in figures["baselines"]:
+        return float(figures["baselines"][name]["errors_removed"])
+    return float(figures["errors_removed" if name == "forecast" else name])
 
 
 def save_predicted_tallies(
