@@ -13,6 +13,7 @@ from wm_agents.domains.resolutions.ideal_points import IdealPoints
 from wm_agents.domains.resolutions.spatial import SpatialModel
 from wm_agents.domains.resolutions.vote_model import Forecast
 from wm_envs.resolutions.codes import Vote
+from wm_envs.resolutions.countries import NAMES
 
 COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
 FORECAST_COLOR = "#BBBBBB"
@@ -99,12 +100,17 @@ def save_ideal_points(
     for number, code in enumerate(code for code in countries if code in model.countries):
         column = model.column(code)
         color = _LINE_COLORS[number % len(_LINE_COLORS)]
-        axes.plot(model.sessions, model.points[:, column], color=color, label=code, linewidth=1.8)
+        name = NAMES.get(code, code)
+        axes.plot(model.sessions, model.points[:, column], color=color, label=name, linewidth=1.8)
         axes.fill_between(
             model.sessions, model.low[:, column], model.high[:, column], color=color, alpha=0.2
         )
     axes.set(xlabel="session", ylabel="ideal point, standard deviations of those who voted")
     axes.set_title(f"Ideal points with {model.config.confidence:.0%} intervals")
+    axes.spines["right"].set_visible(False)
+    # A session opens in September, and the first one did in January 1946.
+    years = axes.secondary_xaxis("top", functions=(lambda s: s + 1945, lambda y: y - 1945))
+    years.set_xlabel("year in which it opened")
     axes.legend(ncols=2, frameon=False)
     _save(figure, path)
 
