@@ -340,7 +340,7 @@ def procedural_sides(data: VoteData) -> NDArray[np.int8]:
     """
     is_procedural = data.kinds >= QuestionKind.AMENDMENT
     sides = np.where(is_procedural, -1, 0).astype(np.int8)
-    for row in np.flatnonzero(data.kinds == QuestionKind.MOTION):
+    for row in np.flatnonzero(data.kinds == QuestionKind.MOTION).tolist():
         if _AGAINST_AMENDMENT.search(data.descriptions[row][-MAX_QUESTION:]):
             sides[row] = 1
     return sides

@@ -111,7 +111,7 @@ def test_wrong_configurations_and_data_are_refused(data):
     with pytest.raises(ConfigError):
         SpatialConfig(num_dimensions=4)
     with pytest.raises(ConfigError):
-        VoteModelConfig(calibration_years=20)
+        VoteModelConfig(calibration_years=30)
     with pytest.raises(ConfigError, match="offset_std"):
         VoteModelConfig(offset_std=0.0)
     with pytest.raises(TrajectoryError):
