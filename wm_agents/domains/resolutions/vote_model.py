@@ -64,6 +64,7 @@ from wm_agents.training.trainer import FitReport, as_manager
 from wm_envs.resolutions.codes import Vote
 
 MIN_ROLL_CALLS = 20  # to fit, and again to calibrate
+MIN_OFFSET_ROLL_CALLS = 80  # with known outcome, before countries' offsets are read off them
 _NUM_GROUPS = 3  # of roll calls, by how far they surprise
 NUM_DRAWS = 200  # of all votes on a roll call, for its tallies
 _TEMPERATURES = np.geomspace(0.6, 2.0, 25)  # a grid: one number is looked for, the loss is cheap
@@ -493,8 +494,10 @@ class VoteModel(Savable, Fitted):
         years = self.data.years[rows]
         is_used = (years < quarter) & (years >= quarter - self.config.calibration_years)
         is_used &= ~self._is_procedural(rows)
-        # A few roll calls are about few subjects: what they show is no habit yet.
-        if is_used.sum() < MIN_ROLL_CALLS:
+        # A few roll calls are about few subjects: what they show is no habit yet. And perceptrons
+        # fitted on few records are unsure of everything, which is no country's departure.
+        num_known = (years < max(quarter, self.train_before)).sum()
+        if is_used.sum() < MIN_ROLL_CALLS or num_known < MIN_OFFSET_ROLL_CALLS:
             return np.zeros((len(self.data.countries), 2))
         weights = np.exp(-(quarter - years[is_used]) / self.config.offset_decay)
         return country_offsets(
