@@ -141,6 +141,7 @@ def main(config: Config) -> dict[str, Any]:
         tuning_seeds=config.tuning_seeds,
         seeds=config.seeds,
         budget=lambda _: {"max_real_steps": config.max_real_steps},
+        trial_budget={"max_real_steps": config.tuning_real_steps},
         folder=config.output_dir,
     )
     if len(arms) < len(CHOICES):
