@@ -54,11 +54,14 @@ Decide = Callable[[risk.NoisyDrivers], NDArray[np.float64]]
 """From drivers to a probability [B] of handing each of them over; above 0.5 is handed over."""
 
 
+CIRCUITS = data_folder("circuits")
+
+
 @dataclass(frozen=True)
 class Config:
     """How much to drive."""
 
-    circuits: Path = data_folder("circuits")
+    circuits: Path = CIRCUITS
     """Folder of the circuits, every third of which is unseen."""
     cars: int = 60
     """Cars on each circuit."""
