@@ -139,7 +139,7 @@ class Config:
     """Only these; none is all of the task's. Nothing is written before all are there."""
     num_seeds: int = 5
     """Runs of each arm."""
-    num_trials: int = 5
+    num_trials: int = 4
     """Settings that are tried for each arm."""
     num_tuning_seeds: int = 2
     """Runs of each trial."""
