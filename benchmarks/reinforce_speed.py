@@ -168,7 +168,7 @@ class PlainSequenceTrainer:
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.errors.append(float(error.mean()))
+        self.errors.append(float(error.detach().mean()))
 
 
 def main(config: Config) -> dict[str, Any]:

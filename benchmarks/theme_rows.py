@@ -104,6 +104,26 @@ def null_rows(nulls: Figures) -> Iterator[Row]:
         )
 
 
+def auxiliary_rows(*tasks: Figures) -> Iterator[Row]:
+    """Every arm of every task, with the seeds that solved it and the costs of a seed."""
+    for task in tasks:
+        where = task["env_id"]
+        if task["scale_of_observations"] != 1.0:
+            where += f", observations x {task['scale_of_observations']:g}"
+        for arm, cell in task["arms"].items():
+            episodes = cell["median_episodes_to_90"]
+            mine = [row for row in task["rows"] if row["arm"] == arm]
+            yield (
+                where,
+                arm,
+                between(*(cell[f"iqm{end}"] for end in ("", "_low", "_high")), 3),
+                f"{cell['runs_solved']} of {cell['runs']}",
+                episodes if isinstance(episodes, str) else number(episodes),
+                number(mine[0]["real_steps"]),
+                number(cell["cpu_seconds"] / cell["runs"]),
+            )
+
+
 def simple_rows(simple: Figures, hard: Figures) -> Iterator[Row]:
     """Solved by REINFORCE with its defaults, and the one that is not solved."""
     for name in ("SequenceNext", "Conditional", "DelayedMatch", "Navigation"):
@@ -336,6 +356,37 @@ def crash_rows(figures: Figures) -> Iterator[Row]:
         yield words, fixed(figures[f"ap_1s{end}"], 3), fixed(figures[f"auroc_1s{end}"], 3)
 
 
+def crash_baseline_rows(figures: Figures) -> Iterator[Row]:
+    """What warns without imagining anything, beside what imagines."""
+    for name, row in figures["warnings"]["rows"].items():
+        yield name, fixed(row["average_precision"], 3), fixed(row["auroc"], 3)
+
+
+def shield_rows(figures: Figures) -> Iterator[Row]:
+    """Rules of handing over, with the share of the time that they drive and what they cost."""
+    for name, row in figures["shield"].items():
+        yield (
+            name,
+            percent(row["share_handed_over"]),
+            percent(row["departures_removed"]),
+            percent(row["lap_time_cost"]),
+            percent(row["lap_time_cost_by_noise"]["0.0"]),
+        )
+
+
+def pong_arm_rows(figures: Figures) -> Iterator[Row]:
+    """Each arm's score with both of its costs."""
+    for arm, row in figures["summary"].items():
+        yield (
+            arm,
+            between(*(row[f"mean_score{end}"] for end in ("", "_low", "_high")), 1),
+            str(row["num_seeds"]),
+            number(row["real_steps"]),
+            number(row["cpu_seconds"]),
+            row["specified"],
+        )
+
+
 def fidelity_rows(figures: Figures) -> Iterator[Row]:
     """Games that were compared frame by frame."""
     for key, words in (("repeat 0", "no sticky actions"), ("repeat 0.25", "sticky actions")):
@@ -348,17 +399,22 @@ def fidelity_rows(figures: Figures) -> Iterator[Row]:
 
 
 def speed_rows(figures: Figures) -> Iterator[Row]:
-    """Single environments and batches of 4,096, beside CartPole in the same run."""
+    """Single environments and batches of 4,096, beside CartPole in the same run.
+
+    CartPole's batches reset in the next step; ours also in the same one, which some libraries need.
+    """
     rows = {row["name"]: row for row in figures["rows"]}
     ids = dict.fromkeys(name.split()[0] for name in rows)
     for env_id in ids:
         single, batch = rows[f"{env_id} single"], rows[f"{env_id} x 4096 NextStep"]
+        same_step = rows.get(f"{env_id} x 4096 SameStep")
         yield (
             env_id,
             number(single["steps_per_cpu_second"]),
             fixed(single["ratio"], 1),
             number(batch["steps_per_cpu_second"]),
             fixed(batch["ratio"], 1),
+            fixed(same_step["ratio"], 2) if same_step else "",
         )
 
 
@@ -408,14 +464,6 @@ def planning_speed_bars(figures: Figures) -> list[Bar]:
         Bar(name.replace("wm ", "wm-suite "), value, is_ours=name.startswith("wm "))
         for name, value in figures["plans_per_cpu_second"].items()
     ]
-
-
-def budget_rows(figures: Figures) -> Iterator[Row]:
-    """Samples and iterations of planners with a warm start."""
-    for name, row in figures["budgets"].items():
-        loss = f"{fixed(row['minus_reference'])} ± {fixed(row['minus_reference_standard_error'])}"
-        seconds = fixed(row["cpu_seconds_per_episode"], 1)
-        yield name, fixed(row["mean_return"], 1), loss, seconds
 
 
 def curve_rows(figures: Figures) -> Iterator[Row]:
