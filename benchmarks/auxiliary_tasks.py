@@ -119,7 +119,7 @@ class AuxiliaryTask:
 TASKS = {
     # One query at first: a reward for one answer is found by chance, one for two seldom.
     "RuleRecall": AuxiliaryTask(
-        "wm/RuleRecall-v0", RECALL_ARMS, 16_000, levels=({"num_queries": 1}, {})
+        "wm/RuleRecall-v0", RECALL_ARMS, 12_000, levels=({"num_queries": 1}, {})
     ),
     "TMaze": AuxiliaryTask("wm/TMaze-v0", NULL_ARMS, 12_800),
     "TMaze x10": AuxiliaryTask("wm/TMaze-v0", NULL_ARMS, 12_800, 10.0),
@@ -143,7 +143,7 @@ class Config:
     """Settings that are tried for each arm."""
     num_tuning_seeds: int = 2
     """Runs of each trial."""
-    tuning_share: float = 0.5
+    tuning_share: float = 2 / 3
     """Share of the episodes that a trial gets."""
     episodes_scale: float = 1.0
     """Factor on the budgets, for a try."""

@@ -163,7 +163,7 @@ def puzzle_rows(*tasks: Figures) -> Iterator[Row]:
         dqn = "not measured"
         for budget, row in task.get("dqn_hindsight", {}).items():
             rate = between(row["success_rate"], row["low"], row["high"])
-            dqn = f"{rate} after {int(budget):,} steps"
+            dqn = f"{rate} after {int(budget):,} steps, {len(row['by_seed'])} seeds"
         yield f"{task['env_id']}{level}", number(steps["learned"]), table, dqn
 
 
