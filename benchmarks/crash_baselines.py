@@ -41,11 +41,10 @@ NUM_SAMPLES = 12
 HOLD = 5
 CALIBRATION_SEED, SHIELD_SEED = 10_000, 999
 NUM_CALIBRATION_CIRCUITS = 3
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES = 200
 NUM_DRIVER_COLUMNS = 5
 CHOICES: list[dict[str, Any]] = [
-    {"learning_rate": rate, "max_leaf_nodes": leaves, "min_samples_leaf": 100, "max_iter": 150}
-    for rate in (0.1, 0.05)
+    {"learning_rate": 0.1, "max_leaf_nodes": leaves, "min_samples_leaf": 100, "max_iter": 100}
     for leaves in (31, 8)
 ]
 """Settings of the classifier, of which folds of training circuits choose one."""
@@ -222,7 +221,7 @@ def precision_interval(values: risk.Floats, outcomes: NDArray[np.bool_]) -> dict
     """
     draws = np.random.default_rng(0)
     drawn = []
-    for _ in range(NUM_RESAMPLES // 5):
+    for _ in range(NUM_RESAMPLES):
         rows = draws.integers(len(values), size=len(values))
         drawn.append(average_precision(values[rows], outcomes[rows]) or 0.0)
     low, high = np.quantile(drawn, [0.025, 0.975])

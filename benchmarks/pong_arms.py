@@ -93,7 +93,7 @@ class Config:
     """Settings that are tried for each arm."""
     max_real_steps: int = 100_000
     """Of each run, the scripted first fifth included."""
-    tuning_real_steps: int = 30_000
+    tuning_real_steps: int = 25_000
     """Of each trial."""
     repeat_action_probability: float = 0.25
     """Sticky actions."""
