@@ -269,7 +269,9 @@ def shield_figures(config: Config, unseen: list[Path], model: dict[str, Any]) ->
     return rows
 
 
-def drive(config: Config, circuits: list[Path], decide: Decide | None) -> risk.ShieldedDrive:
+def drive(
+    config: Config, circuits: Sequence[str | Path], decide: Decide | None
+) -> risk.ShieldedDrive:
     """The drivers of the shield's figures, handed over by a rule or, with None, never."""
     decision = Decision(decide or (lambda drivers: np.zeros(len(drivers.paces))))
     parts = [
