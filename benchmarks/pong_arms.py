@@ -88,7 +88,7 @@ class Config:
     """One run of every arm each; none of those on which anything was ever tuned."""
     tuning_seeds: tuple[int, ...] = (1000,)
     """What the trials run on."""
-    num_trials: int = 4
+    num_trials: int = 6
     """Settings that are tried for each arm."""
     max_real_steps: int = 100_000
     """Of each run, the scripted first fifth included."""
