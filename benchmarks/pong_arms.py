@@ -60,7 +60,7 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     "dream": DREAM,
     "linear dream": DREAM,
     "ppo": {
-        "learning_rate": [3e-4, 1e-3, 1e-4],
+        "learning_rate": [3e-4, 1e-3, 7e-4],
         "ent_coef": [0.01, 0.003, 0.03],
         "shaping": [0.2, 0.0, 0.5],
         "n_epochs": [20, 10, 40],

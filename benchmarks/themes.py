@@ -186,7 +186,7 @@ THEMES = (
                 ("Player", "Mean score", "Seeds", "Real steps", "CPU-seconds", "Told"),
                 rows.pong_arm_rows,
                 "PPO without a model has the dream's features, shaping, points as ends and scripted "
-                "first steps, and four trials of its settings; so has the rule. The dream was not "
+                "first steps, and six trials of its settings; so has the rule. The dream was not "
                 "tuned here.",
             ),
             Table(
