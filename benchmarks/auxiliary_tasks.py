@@ -106,7 +106,8 @@ class AuxiliaryTask:
         arms: Names in CHOICES.
         episodes: Training episodes of each run.
         scale: Factor on the observations.
-        levels: Options of a curriculum, in every arm; what is judged is the last.
+        levels: Options of a curriculum; what is judged is the last. All arms have it but that with
+            a reward for each query, which begins at the last.
     """
 
     env_id: str
@@ -317,7 +318,11 @@ def train(
     if arm == "recurrent":
         return train_recurrent(settings, task, parent, num_seeds)
     config = reinforce_config(arm, settings, task, num_seeds)
-    agent = Reinforce(environment_of(arm, task), config, seed=parent, levels=task.levels)
+    levels = task.levels
+    if arm == "none, a reward for each query":
+        # With one query its reward would be everybody's.
+        levels = levels[-1:]
+    agent = Reinforce(environment_of(arm, task), config, seed=parent, levels=levels)
     num_updates = max(1, task.episodes // config.episodes_per_update)
     every = max(1, num_updates // 30)
     episodes: list[int] = []
