@@ -242,6 +242,7 @@ NO_COMPARISONS = {
     "certified_horizon": "coverage of a guarantee",
     "ideal_points": "coverage of intervals, and agreement of halves of the same votes",
     "out_of_distribution": "scores of one detector, each against the same fixed aim",
+    "crash_baselines": "baselines of crash_prediction, which stays untuned beside them",
     "debate_persons": _REFERENCE,
     "debate_speed": "what one script takes",
     "domain_throughput": _SPEED,
