@@ -28,6 +28,7 @@ from sklearn.model_selection import GroupKFold
 from benchmarks.report import RESULTS, write_result
 from wm_agents.domains.driving import risk
 from wm_agents.domains.driving.recording import split_circuits
+from wm_agents.domains.driving.rollouts import Floats
 from wm_agents.evaluation.calibration import auroc, average_precision
 from wm_agents.planning.safety import RiskCalibrator, Shield
 from wm_envs.data.fetching import data_folder
@@ -75,7 +76,7 @@ class Config:
 class DriverAndRoad:
     """What a classifier reads, in the place of a model that imagines."""
 
-    def features(self, drivers: risk.NoisyDrivers, disturbances: risk.Floats) -> risk.Floats:  # noqa: ARG002
+    def features(self, drivers: risk.NoisyDrivers, disturbances: Floats) -> Floats:  # noqa: ARG002
         """The driver's five columns, then the car's observation [B, 5 + O]."""
         now = drivers.noise * drivers.stds
         columns = [drivers.stds[:, :1], drivers.paces[:, None], now, drivers.observations]
@@ -88,11 +89,11 @@ class Decision:
     def __init__(self, decide: Decide) -> None:
         self.decide = decide
 
-    def features(self, drivers: risk.NoisyDrivers, disturbances: risk.Floats) -> risk.Floats:  # noqa: ARG002
+    def features(self, drivers: risk.NoisyDrivers, disturbances: Floats) -> Floats:  # noqa: ARG002
         """The decision itself [B, 1]."""
         return self.decide(drivers)[:, None]
 
-    def probability(self, features: risk.Floats) -> risk.Floats:
+    def probability(self, features: Floats) -> Floats:
         """The same number [B]."""
         return features[:, 0]
 
@@ -105,7 +106,7 @@ def main(config: Config) -> dict[str, Any]:
     model = committed["figures"]
     training, unseen = split_circuits(config.circuits)
     began = time.process_time()
-    figures = {
+    figures: dict[str, Any] = {
         "warnings": warning_figures(config, training, unseen, model),
         "shield": shield_figures(config, unseen, model),
     }
@@ -184,19 +185,19 @@ def warning_figures(
     }
 
 
-def boundary_and_driver(warnings: risk.Warnings) -> risk.Floats:
+def boundary_and_driver(warnings: risk.Warnings) -> Floats:
     """Inputs of a logistic regression [N, 7]."""
     driver = warnings.features["driver and road"][:, :NUM_DRIVER_COLUMNS]
     return np.concatenate([warnings.urgencies, driver], axis=1)
 
 
-def everything_of(warnings: risk.Warnings) -> risk.Floats:
+def everything_of(warnings: risk.Warnings) -> Floats:
     """Inputs of the classifier [N, 7 + O]."""
     return np.concatenate([warnings.urgencies, warnings.features["driver and road"]], axis=1)
 
 
 def best_settings(
-    inputs: risk.Floats, outcomes: NDArray[np.bool_], groups: NDArray[np.int64]
+    inputs: Floats, outcomes: NDArray[np.bool_], groups: NDArray[np.int64]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The settings of the best average precision on training circuits that a fold left out."""
     trials = []
@@ -214,7 +215,7 @@ def best_settings(
     return best, trials
 
 
-def precision_interval(values: risk.Floats, outcomes: NDArray[np.bool_]) -> dict[str, float]:
+def precision_interval(values: Floats, outcomes: NDArray[np.bool_]) -> dict[str, float]:
     """A 95% interval of the average precision; warnings are drawn anew.
 
     Neighboring warnings of a car are alike, so that it is rather too narrow.

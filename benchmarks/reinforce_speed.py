@@ -179,7 +179,8 @@ def main(config: Config) -> dict[str, Any]:
         "reinforce_speed",
         figures,
         seeds=config.seed,
-        command="python -m benchmarks.reinforce_speed",
+        command=f"python -m benchmarks.reinforce_speed --turns {config.turns} "
+        f"--long-updates {config.long_updates}",
     )
     print(figures)
     return figures
