@@ -103,8 +103,9 @@ THEMES = (
                     "CPU-seconds a seed",
                 ),
                 rows.auxiliary_rows,
-                "Arms that are tuned alike, with one network and one curriculum; interquartile means "
-                "of greedy success on seeds that nothing was tuned on.",
+                "Arms that are tuned alike; the network and curriculum that they share were found for "
+                "the first of them before. Interquartile means of greedy success on seeds that nothing "
+                "was tuned on.",
             ),
             Table(
                 "Where it cannot help",
@@ -160,7 +161,7 @@ THEMES = (
                 ),
                 rows.puzzle_rows,
                 "Median real steps until nine of ten puzzles are solved, ten seeds of the first two; the "
-                "table is given what is rewarded, the token model is not. "
+                "table is given what is rewarded, the token model begins with a guess that holds here. "
                 "TokenAutomaton has no structure to find and is the control.",
             ),
         ),
