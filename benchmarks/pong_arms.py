@@ -33,7 +33,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, append_row, read_rows, write_result
 from benchmarks.tuning import Settings, tuned_rows
 from wm_agents.domains.pong.dreaming import DREAM_PPO, EVALUATION_SEED, DreamConfig, DreamTraining
 from wm_agents.domains.pong.object_view import PongView
@@ -69,7 +69,9 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     "rule": {"aim": [7.0, 5.0, 3.0, 0.0], "margin": [2.0, 1.0, 4.0], "fires": [True, False]},
 }
 COMMITTED = "dream, committed"
+LONGER = "ppo, more real steps"
 SPECIFIED = {
+    LONGER: "PongView: features",
     COMMITTED: "PongView: features, and much of the rules",
     "dream": "PongView: features, and much of the rules",
     "linear dream": "PongView: features, and much of the rules",
@@ -96,6 +98,10 @@ class Config:
     """Of each trial."""
     repeat_action_probability: float = 0.25
     """Sticky actions."""
+    longer_real_steps: int = 300_000
+    """Of PPO with the same settings and more real steps, where its CPU is still below the dream's."""
+    longer_seeds: tuple[int, ...] = (10,)
+    """Runs of that."""
     games: int = 10
     """Full games of each evaluation; the committed dreams played 20."""
     output_dir: Path = Path("runs/pong_arms")
@@ -155,11 +161,35 @@ def main(config: Config) -> dict[str, Any]:
             "one configuration, found on other seeds before; nothing was tuned here"
         )
         rows = [*rows, *committed_dreams(config)]
+    if "ppo" in arms:
+        references[LONGER] = "the settings of the arm of which it is a longer run"
+        rows = [*rows, *longer_rows(tuning["ppo"]["best"], config)]
     figures = {"summary": summarize(rows), "references": references, "tuning": tuning, "rows": rows}
     command = f"python -m benchmarks.{NAME} --seeds {' '.join(map(str, config.seeds))}"
     write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
     print(figures["summary"], flush=True)
     return figures
+
+
+def longer_rows(settings: Settings, config: Config) -> list[dict[str, Any]]:
+    """PPO with more real steps; rows that are in the folder are not run again."""
+    longer = replace(config, max_real_steps=config.longer_real_steps)
+    rows = []
+    for seed in config.longer_seeds:
+        key = {
+            "arm": LONGER,
+            "seed": seed,
+            "settings": settings,
+            "max_real_steps": longer.max_real_steps,
+        }
+        finished = read_rows(config.output_dir, "longer")
+        found = [row for row in finished if all(row[name] == key[name] for name in key)]
+        if not found:
+            found = [key | run("ppo", settings, seed, longer)]
+            append_row(config.output_dir, found[0], "longer")
+            print(found[0], flush=True)
+        rows.append(found[0])
+    return rows
 
 
 def committed_dreams(config: Config) -> list[dict[str, Any]]:

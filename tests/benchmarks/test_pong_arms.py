@@ -48,3 +48,5 @@ def test_a_dream_that_is_not_run_is_the_committed_one_and_said_to_be(monkeypatch
     assert faults(json.loads((tmp_path / "pong_arms.json").read_text(encoding="utf-8"))) == []
     dream = figures["summary"][pong_arms.COMMITTED]
     assert (dream["num_seeds"], dream["real_steps"]) == (6, 100_000)
+    longer = figures["summary"][pong_arms.LONGER]
+    assert (longer["num_seeds"], longer["real_steps"]) == (1, 300_000)
