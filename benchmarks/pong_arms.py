@@ -98,9 +98,9 @@ class Config:
     """Of each trial."""
     repeat_action_probability: float = 0.25
     """Sticky actions."""
-    longer_real_steps: int = 300_000
+    longer_real_steps: int = 200_000
     """Of PPO with the same settings and more real steps, where its CPU is still below the dream's."""
-    longer_seeds: tuple[int, ...] = (10,)
+    longer_seeds: tuple[int, ...] = (10, 11)
     """Runs of that."""
     games: int = 10
     """Full games of each evaluation; the committed dreams played 20."""
