@@ -379,7 +379,7 @@ def pong_arm_rows(figures: Figures) -> Iterator[Row]:
     for arm, row in figures["summary"].items():
         yield (
             arm,
-            between(*(row[f"mean_score{end}"] for end in ("", "_low", "_high")), 1),
+            between(*(row[f"mean_score{end}"] for end in ("", "_low", "_high"))),
             str(row["num_seeds"]),
             number(row["real_steps"]),
             number(row["cpu_seconds"]),
