@@ -481,8 +481,10 @@ def training_speed_rows(reinforce: Figures, ensemble: Figures) -> Iterator[Row]:
         "reinforce, 1 seeds": "Reinforce, one seed",
         "reinforce, 10 seeds": "Reinforce, ten seeds stacked",
     }
-    for name, value in reinforce["seed_updates_per_cpu_second"].items():
-        yield words.get(name, name), f"{number(value)} updates"
+    several = reinforce["episodes_of_14_steps"]
+    for length, figures in (("one step", reinforce), ("14 steps", several)):
+        for name, value in figures["seed_updates_per_cpu_second"].items():
+            yield f"{words.get(name, name)}, episodes of {length}", f"{number(value)} updates"
     for key, name in (
         ("separate_networks", "ensemble as separate networks"),
         ("one_program_float32", "EnsembleModel, float32"),

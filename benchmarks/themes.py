@@ -188,7 +188,7 @@ THEMES = (
                 rows.pong_arm_rows,
                 "PPO without a model has the dream's features, shaping, points as ends and scripted "
                 "first steps, and six trials of its settings; so has the rule. The dream was not "
-                "tuned here.",
+                "tuned here. Brackets around two seeds are these two.",
             ),
             Table(
                 "SAC on Pendulum",
