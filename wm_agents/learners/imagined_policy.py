@@ -140,7 +140,6 @@ class ImaginedPolicy(Learner):
         self.generator = torch.Generator().manual_seed(seed)
         self.num_fits = 0
         self.num_updates = 0
-        self.reward_size = 0.0
         self._next_fit = float(self.config.first_fit)
         self._noise = torch.zeros(num_rows, spaces.num_actions)
 
@@ -193,8 +192,6 @@ class ImaginedPolicy(Learner):
             return {}
         self.replay.keep(step)
         self.units.update(step.obs)
-        size = float(np.abs(step.rewards).mean())
-        self.reward_size += (size - self.reward_size) * len(step.rewards) / self.num_seen
         if self.num_seen < self._next_fit or not self.effort:
             return {}
         self._next_fit = max(self._next_fit * self.config.refit_growth, self.num_seen + 1)
@@ -245,7 +242,7 @@ class ImaginedPolicy(Learner):
         """One window of N rows from recorded observations."""
         assert self.model is not None
         config = self.config
-        scale = VALUE_SCALE * (self.reward_size or 1.0)  # rewards have any unit
+        scale = VALUE_SCALE * (self.replay.reward_size or 1.0)
         obs = self.replay.starts(config.num_rows, self.draws)
         state = self.model.start(obs)
         alive = torch.ones(len(obs))
@@ -323,7 +320,7 @@ class ImaginedPolicy(Learner):
             "draws": self.draws.bit_generator.state,
             "generator": self.generator.get_state(),
             "counts": [self.num_seen, self.num_updates, self.num_fits],
-            "numbers": [self.reward_size, self._next_fit],
+            "numbers": [self._next_fit],
             "withdrawal": self.withdrawal,
             "replay": self.replay.state_dict(),
         }
@@ -343,7 +340,7 @@ class ImaginedPolicy(Learner):
         self.draws.bit_generator.state = state["draws"]
         self.generator.set_state(state["generator"])
         self.num_seen, self.num_updates, self.num_fits = state["counts"]
-        self.reward_size, self._next_fit = state["numbers"]
+        self._next_fit = state["numbers"][-1]
         self.withdrawal = state["withdrawal"]
         self.replay.load_state_dict(state["replay"])
         self._noise.zero_()
