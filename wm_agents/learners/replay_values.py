@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.learners.replay_buffer import ReplayBuffer
+from wm_agents.networks import follow_parameters
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.finite import gradient_step
@@ -375,14 +376,10 @@ class ReplayValues(Learner):
                 for group in optimizer.param_groups:
                     group["lr"] = self.config.learning_rate * (1 - 0.9 * self.done)
 
-    @torch.no_grad()
     def _average(self) -> None:
         """Move the weights that act towards the newest ones, at first as their plain mean."""
         share = max(1 - self.config.averaging, 1 / self.num_updates)
-        for mean, newest in zip(
-            self.averaged.parameters(), self.networks.parameters(), strict=True
-        ):
-            mean.lerp_(newest, share)
+        follow_parameters(self.averaged, self.networks, share)
 
     # --- files
 
