@@ -450,10 +450,11 @@ def observe_perm_puzzle(states: Array, rules: Row, out: Array) -> None:
     """One-hot tokens by place: the current arrangement, then the goal."""
     size = rules.num_symbols
     for row in range(len(states)):
-        state = states[row]
+        # Read once: the compiler cannot know that writing `out` leaves the state as it is.
+        current, target = states[row].current, states[row].target
         for place in range(size):
-            out[row, place * size + digit(state.current, place)] = 1.0
-            out[row, (size + place) * size + digit(state.target, place)] = 1.0
+            out[row, place * size + digit(current, place)] = 1.0
+            out[row, (size + place) * size + digit(target, place)] = 1.0
 
 
 @kernel
@@ -461,10 +462,10 @@ def observe_lights_out(states: Array, rules: Row, out: Array) -> None:
     """The bits of the board, then those of the goal."""
     size = rules.num_symbols
     for row in range(len(states)):
-        state = states[row]
+        current, target = states[row].current, states[row].target
         for cell in range(size):
-            out[row, cell] = (state.current >> cell) & 1
-            out[row, size + cell] = (state.target >> cell) & 1
+            out[row, cell] = (current >> cell) & 1
+            out[row, size + cell] = (target >> cell) & 1
 
 
 @kernel
