@@ -5,6 +5,7 @@ any other environment there is nothing to compare with.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -97,7 +98,8 @@ def measure_gap(
         if arm.success_rate is not None
     }
     try:
-        return wma.planning_gap(*(arm.returns for arm in arms.values())), rates
+        gap = wma.planning_gap(*(arm.returns for arm in arms.values()))
+        return replace(gap, max_steps=options.get("max_episode_steps")), rates
     except wma.ConfigError as error:
         print(f"No planning gap: {error}.")
         return None, rates

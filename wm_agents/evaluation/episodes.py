@@ -314,12 +314,14 @@ class PlanningGap:
         learned: Mean return of the planner on the learned model.
         oracle: Mean return of the same planner on the true dynamics.
         random: Mean return of uniform actions.
+        max_steps: Where the episodes were cut; None where they ended by themselves.
     """
 
     closed: Interval
     learned: float
     oracle: float
     random: float
+    max_steps: int | None = None
 
     def summary(self) -> dict[str, float]:
         """Flat names to numbers, the form of a `summary.json`."""

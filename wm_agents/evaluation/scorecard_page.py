@@ -69,8 +69,7 @@ dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:va
 font-size:14px}
 .warning{border-left:4px solid var(--bad);padding:4px 14px;background:var(--panel)}
 @media (max-width:700px){.first{grid-template-columns:1fr;gap:12px}main{padding:24px 14px 48px}}
-@media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}.chart svg{min-width:600px}
-.first text{font-size:18px}}
+@media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}.chart svg{min-width:600px}}
 """
 
 
@@ -477,10 +476,10 @@ def _gap_section(gap: PlanningGap | None) -> str:
         limits,
         "Mean return of random actions, of planning with the model and with the truth",
     )
+    cut = "" if gap.max_steps is None else f", cut after {gap.max_steps} steps"
     return (
         f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean "
-        "return per episode:"
-        f"</p><div class=chart>{chart}</div>"
+        f"return per episode{cut}:</p><div class=chart>{chart}</div>"
     )
 
 
