@@ -30,6 +30,5 @@ def test_episodes_are_cut_where_they_are_longer(max_steps: int, cut: int | None)
 
 def test_a_cut_below_one_step_is_refused() -> None:
     truth = true_model("Pendulum-v1")
-    with gym.make("Pendulum-v1") as env:
-        with pytest.raises(ConfigError, match="max_steps"):
-            measure_gap("Pendulum-v1", env, truth, planner_of, episodes=1, seed=0, max_steps=0)
+    with gym.make("Pendulum-v1") as env, pytest.raises(ConfigError, match="max_steps"):
+        measure_gap("Pendulum-v1", env, truth, planner_of, episodes=1, seed=0, max_steps=0)
