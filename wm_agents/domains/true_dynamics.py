@@ -70,9 +70,8 @@ def measure_gap(
 
     require_integers(1, max_steps=max_steps)
     limit = None if env.spec is None else env.spec.max_episode_steps
-    options = (
-        {} if limit is not None and 0 < limit <= max_steps else {"max_episode_steps": max_steps}
-    )
+    ends_before = limit is not None and 0 < limit <= max_steps
+    options: dict[str, Any] = {} if ends_before else {"max_episode_steps": max_steps}
 
     def play(agent: Any, envs: Any = None) -> EpisodeResults:
         if envs is not None:

@@ -373,7 +373,9 @@ def planning_gap(
         )
     low, high = _limits(arms, confidence, num_resamples, seed)
     estimate = (means[0] - means[2]) / (means[1] - means[2])
-    return PlanningGap(Interval(estimate, low, high, confidence), *means)
+    learned_mean, oracle_mean, random_mean = means
+    closed = Interval(estimate, low, high, confidence)
+    return PlanningGap(closed, learned_mean, oracle_mean, random_mean)
 
 
 def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:
