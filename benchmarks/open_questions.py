@@ -92,7 +92,7 @@ TASKS = {
     ),
     "delayed match": Task("wm/DelayedMatch-v0", {}, 12_800),
     "maze": Task("wm/TMaze-v0", {"num_cues": 4, "length": 4}, 12_800),
-    # Twenty steps an episode: what the leaderboard gives, and no more.
+    # Twenty steps an episode: about what the leaderboard gives, and no more.
     "puzzle": Task("wm/PermPuzzle-v0", {}, 3_200),
     "navigation": Task("wm/Navigation-v0", {}, 6_400),
     "sequence": Task("wm/SequenceNext-v0", {}, 6_400),
