@@ -265,6 +265,7 @@ NO_COMPARISONS = {
     "reliability": _COUNTS,
     "symbolic_learning_hard": "one method against an aim",
     "symbolic_learning_quick": "one method against an aim",
+    "symbolic_learning_short": "settings found for a task against an aim, beside the defaults",
     "symbolic_learning_simple": "one method against an aim",
     "take_away": "programs and pages beside the models that they were made of",
     "throughput": _SPEED,
