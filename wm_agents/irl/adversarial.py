@@ -8,10 +8,16 @@ Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcem
 tells demonstrations from what the learner does, and the learner's reward (PPO) is
 log D - log(1 - D) = f - log pi. With g(s) of the state only and the shaping term h, g is the reward
 up to a constant (theorem 5.1).
+
+Episodes of different lengths tell by their length who acted. An absorbing state takes that away
+(Kostrikov et al., "Discriminator-Actor-Critic", ICLR 2019, section 4.2): what ends before the
+horizon stays in it up to the horizon, demonstrations and learner alike, and so it has a density of
+its own, whose ratio is known without a network.
 """
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
@@ -23,7 +29,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
@@ -58,7 +64,10 @@ from wm_envs.data.trajectories import Transitions
 
 KIND = "adversarial irl"
 
-_CHECKPOINT_FORMAT = 2  # 1 was written by a loop of its own
+_CHECKPOINT_FORMAT = 3  # 1 was written by a loop of its own, 2 knew no replay
+
+_RARE = 1e-3
+"""Share of steps that is added on both sides, so that what one never does has a finite logarithm."""
 
 
 @renamed_settings(
@@ -88,6 +97,12 @@ class AdversarialConfig:
             None never does.
         gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps
             alike; it keeps the discriminator from becoming certain.
+        num_replay_rounds: Rounds whose steps the discriminator is trained on; with 1 it forgets
+            what the learner did before the last one.
+        normalizes_rewards: Divide the learner's rewards by the spread of their discounted sums. A
+            value function of large returns leaves nothing of the clipped gradient to the policy.
+        has_absorbing_state: Let episodes that terminate go on in an absorbing state up to the
+            length of the longest demonstration. Episodes may then be of any length.
         may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and
             a reward that is positive or negative throughout then looks right whatever the
             demonstrator wants.
@@ -107,15 +122,29 @@ class AdversarialConfig:
     ent_coef: float = 0.0
     target_kl: float | None = 0.02
     gradient_penalty: float = 1.0
+    num_replay_rounds: int = 1
+    normalizes_rewards: bool = False
+    has_absorbing_state: bool = False
     may_vary_in_length: bool = False
     starts_from_clone: bool = True
 
     def __post_init__(self) -> None:
         require_integers(None, num_steps=self.num_steps, batch_size=self.batch_size)
         require_integers(None, num_discriminator_updates=self.num_discriminator_updates)
-        counts = (self.num_steps, self.num_discriminator_updates, self.batch_size)
+        require_integers(None, num_replay_rounds=self.num_replay_rounds)
+        counts = (
+            self.num_steps,
+            self.num_discriminator_updates,
+            self.batch_size,
+            self.num_replay_rounds,
+        )
         if not 0 < self.gamma < 1 or min(counts) < 1:
             raise ConfigError(f"gamma lies in (0, 1) and counts are positive, got {self}")
+
+    @property
+    def takes_any_length(self) -> bool:
+        """Whether episodes may be of different lengths."""
+        return self.may_vary_in_length or self.has_absorbing_state
 
 
 class AdversarialIRL(Fitted, Savable):
@@ -179,12 +208,20 @@ class AdversarialIRL(Fitted, Savable):
         )
         parameters = [parameter for _, parameter in self.named_parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_learning_rate)
+        # The learner's steps of the last rounds, and after them what the absorbing state is worth.
+        self.replay: deque[_Round] = deque(maxlen=self.config.num_replay_rounds)
+        self.absorption = _Absorption()
         self.envs = RewardRelabelVecEnv(
-            envs, self.learner_reward, has_one_length=not self.config.may_vary_in_length
+            envs, self.learner_reward, has_one_length=not self.config.takes_any_length
         )
+        learner_envs: VecEnv = self.envs
+        if self.config.normalizes_rewards:
+            learner_envs = VecNormalize(
+                self.envs, norm_obs=False, clip_reward=math.inf, gamma=self.config.gamma
+            )
         self.learner = PPO(
             BoundedActorCriticPolicy,
-            self.envs,
+            learner_envs,
             n_steps=self.config.num_steps,
             # Never more than a rollout holds.
             batch_size=min(256, self.config.num_steps * envs.num_envs),
@@ -198,15 +235,22 @@ class AdversarialIRL(Fitted, Savable):
         )
 
     def _take_demonstrations(self, demonstrations: Demonstrations) -> None:
-        if not demonstrations.has_one_length and not self.config.may_vary_in_length:
+        if not demonstrations.has_one_length and not self.config.takes_any_length:
             shortest = int(demonstrations.lengths.min())
             longest = int(demonstrations.lengths.max())
             raise MixedHorizonError(
                 f"episodes have {shortest} to {longest} steps: their length would tell who acted; "
-                "cut them to one length, or permit it with may_vary_in_length=True"
+                "let them go on with has_absorbing_state=True, cut them to one length, or permit "
+                "it with may_vary_in_length=True"
             )
         check_spaces_fit(demonstrations, self.observation_space, self.action_space)
         self.demonstrated = demonstrations.transitions().map(_tensor)
+        longest = int(demonstrations.lengths.max())
+        self.envs.horizon = longest
+        # An episode that was cut tells nothing of what would have followed.
+        ends = demonstrations.step_starts + demonstrations.lengths - 1
+        missing = (longest - demonstrations.lengths) * demonstrations.terminations[ends]
+        self.demonstrated_absorbed = int(missing.sum())
 
     def learn(
         self,
@@ -320,17 +364,36 @@ class AdversarialIRL(Fitted, Savable):
         return log_probabilities
 
     def learner_reward(self, steps: Transitions[Tensor]) -> Tensor:
-        """What PPO maximizes: f - log pi [N]."""
-        return self.logits(steps) - self.log_policy(steps)
+        """What PPO maximizes: f - log pi [N].
 
-    def train_discriminator(self, steps: Transitions[Tensor], number: int) -> None:
+        With an absorbing state also what it is worth to be alive, and where an episode terminates
+        what it is worth to stay in that state for ever.
+        """
+        rewards = self.logits(steps) - self.log_policy(steps)
+        if not self.config.has_absorbing_state:
+            return rewards
+        gamma = self.config.gamma
+        for_ever = gamma / (1 - gamma) * self.absorption.absorbed_logit
+        return rewards + self.absorption.alive_logit + for_ever * steps.terminations
+
+    def train_discriminator(
+        self, steps: Transitions[Tensor], number: int, num_absorbed: int = 0
+    ) -> None:
         """Train reward and potential to tell demonstrations from the learner's steps.
 
         Args:
             steps: The learner's since the last round.
             number: Of the round, for messages.
+            num_absorbed: Steps that the learner spent in the absorbing state meanwhile.
         """
         assert self.demonstrated is not None
+        self.replay.append(_Round(steps, num_absorbed))
+        steps = Transitions.concatenate([each.steps for each in self.replay], torch.cat)
+        if self.config.has_absorbing_state:
+            self.absorption = _Absorption.of(
+                _share(self.demonstrated_absorbed, len(self.demonstrated)),
+                _share(sum(each.num_absorbed for each in self.replay), len(steps)),
+            )
         for update in range(self.config.num_discriminator_updates):
             batch = Transitions.concatenate(
                 [self._sample(self.demonstrated), self._sample(steps)], torch.cat
@@ -454,7 +517,8 @@ class _AdversarialRun:
         weights = irl.learner.policy.state_dict()
         # PPO may diverge within the call, where nothing of ours looks.
         require_finite(weights, f"a parameter of the learner in round {update}")
-        irl.train_discriminator(irl.envs.take_steps(), update)
+        num_absorbed = irl.envs.take_absorbed()
+        irl.train_discriminator(irl.envs.take_steps(), update, num_absorbed)
         self.num_rounds += 1
         return {"loss": irl.loss, "accuracy": irl.accuracy}
 
@@ -473,6 +537,8 @@ class _AdversarialRun:
             "generator": irl.generator.get_state(),
             "learner": training_state(irl.learner),
             "length": irl.envs.length,
+            "replay": [vars(each.steps) | {"num_absorbed": each.num_absorbed} for each in irl.replay],
+            "absorption": [irl.absorption.alive_logit, irl.absorption.absorbed_logit],
             "figures": [irl.loss, irl.accuracy],
         }
 
@@ -485,6 +551,11 @@ class _AdversarialRun:
         irl.generator.set_state(state["generator"])
         irl.loss, irl.accuracy = state["figures"]
         irl.envs.length = state["length"]
+        irl.replay.clear()
+        for stored in state["replay"]:
+            steps = {name: value for name, value in stored.items() if name != "num_absorbed"}
+            irl.replay.append(_Round(Transitions(**steps), int(stored["num_absorbed"])))
+        irl.absorption = _Absorption(*state["absorption"])
         set_training_state(irl.learner, state["learner"])
         restart_environments(irl.learner)
 
@@ -504,6 +575,37 @@ class _AdversarialRun:
             "spaces": [str(irl.observation_space), str(irl.action_space)],
             "demonstrations": content_hash(*(array.numpy() for array in arrays)),
         }
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What the learner did in one round: steps, and how many more it spent in the absorbing state."""
+
+    steps: Transitions[Tensor]
+    num_absorbed: int
+
+
+@dataclass(frozen=True)
+class _Absorption:
+    """The discriminator's logits of being alive or in the absorbing state: logs of density ratios.
+
+    In the absorbing state there is nothing to see and nothing to do, so that the best discriminator
+    is known: the logarithm of how much more often demonstrators are there than the learner. What
+    the network tells of other states is conditional on being alive, hence `alive_logit`.
+    """
+
+    alive_logit: float = 0.0
+    absorbed_logit: float = 0.0
+
+    @classmethod
+    def of(cls, demonstrated: float, learned: float) -> "_Absorption":
+        """From the shares of all steps that both spend in the absorbing state."""
+        alive = math.log((1 - demonstrated + _RARE) / (1 - learned + _RARE))
+        return cls(alive, math.log((demonstrated + _RARE) / (learned + _RARE)))
+
+
+def _share(num_absorbed: int, num_alive: int) -> float:
+    return num_absorbed / (num_absorbed + num_alive)
 
 
 class _SpacesOnly(gym.Env[Any, Any]):

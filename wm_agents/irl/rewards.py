@@ -149,6 +149,8 @@ class RewardRelabelVecEnv(VecEnvWrapper):
     Attributes:
         length: Of the episodes, None before the first has ended or where they may differ.
         num_steps: Steps taken, of all environments together.
+        horizon: Steps up to which an episode that terminates goes on in an absorbing state; 0 for
+            none.
     """
 
     def __init__(
@@ -163,6 +165,8 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         self.has_one_length = has_one_length
         self.length: int | None = None
         self.num_steps = 0
+        self.horizon = 0
+        self._num_absorbed = 0
         self._steps: list[Transitions[Tensor]] = []
         # By row, since episodes of a batch end at different times.
         self._ages = np.zeros(venv.num_envs, np.int64)  # steps since each episode began
@@ -213,7 +217,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         for row in np.flatnonzero(dones):
             next_obs[row] = infos[row]["terminal_observation"]
             truncations[row] = infos[row].get("TimeLimit.truncated", False)
-        self._check_lengths(dones)
+        self._note_lengths(dones, truncations)
         steps = Transitions(
             observations=self._rows(self._obs),
             actions=torch.as_tensor(self._actions),
@@ -245,8 +249,16 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         tensors = {"an observation": torch.as_tensor(observations)}
         require_finite(tensors, f"after {self.num_steps} steps")
 
-    def _check_lengths(self, dones: NDArray[np.bool_]) -> None:
+    def take_absorbed(self) -> int:
+        """Steps that terminated episodes would have had up to the horizon, since last asked."""
+        num_absorbed = self._num_absorbed
+        self._num_absorbed = 0
+        return num_absorbed
+
+    def _note_lengths(self, dones: NDArray[np.bool_], truncations: NDArray[np.bool_]) -> None:
         self._ages += 1
+        lifetimes = self._ages[dones & ~truncations]
+        self._num_absorbed += int(np.maximum(self.horizon - lifetimes, 0).sum())
         if self.has_one_length:
             for length in self._ages[dones]:
                 if self.length is not None and length != self.length:

@@ -378,7 +378,9 @@ class RewardFit(FitReport):
             )
         # In standard errors of each refit: percentile-t corrects for spreads that differ.
         distances = (self.resampled - self.scaled_weights) / self.resampled_stds
-        low, high = np.quantile(distances, [tail, 1 - tail], axis=0)
+        # Between R refits lie R + 1 gaps, into each of which the next distance falls as likely:
+        # quantiles that count R - 1 gaps have limits too close for few refits.
+        low, high = np.quantile(distances, [tail, 1 - tail], axis=0, method="weibull")
         std = np.sqrt(np.diag(self.covariance))
         # A refit that lies too high says that the estimate may lie as much too high itself.
         lower = self.scaled_weights - high * std
