@@ -1,12 +1,16 @@
 """Imitate an expert from ten of its episodes: adversarial IRL beside behavioral cloning.
 
     python examples/irl_imitation.py --env-id Pendulum-v1 --output-dir runs/irl_imitation
+    python examples/irl_imitation.py --env-id CartPole-v1 --from-nothing --output-dir runs/irl_nothing
+    python examples/irl_imitation.py --from-nothing --in-world-model --output-dir runs/irl_dream
 
 A scripted expert balances the pole or swings up the pendulum. AIRL learns a reward and a policy
 from its episodes, with PPO of Stable-Baselines3 and without a look at the environment's rewards;
-behavioral cloning learns the policy alone. Writes summary.json: returns of both, and as shares of
-the way from random actions to the expert (share_airl, share_cloning), which for CartPole is nearly
-the share of the expert's return.
+behavioral cloning learns the policy alone. With --from-nothing no cloned policy comes first; with
+--in-world-model the learner acts in a world model that was fitted to the demonstrations and a log of
+random actions, and never in the task. Writes summary.json (returns of both, and as shares of the way
+from random actions to the expert, share_airl and share_cloning, which for CartPole is nearly the
+share of the expert's return), returns.png and curve.png, how AIRL learned.
 """
 
 import time
@@ -22,6 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import wm_agents as wma
 import wm_envs
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,16 @@ class Config:
     """Environments that are stepped together."""
     is_state_only: bool = False
     """Rewards of states only."""
-    starts_from_clone: bool = True
-    """Let behavioral cloning teach AIRL's policy first."""
+    from_nothing: bool = False
+    """Start AIRL from a random policy, not from a cloned one."""
+    in_world_model: bool = False
+    """Let AIRL act in a world model alone."""
+    num_explored: int = 20
+    """Episodes of random actions, in the world model's log."""
+    model_updates: int = 3_000
+    """Of the world model."""
+    num_evaluations: int = 8
+    """Points of the learning curve."""
     num_test_episodes: int = 50
     """Of each policy, with seeds that no training has used."""
     seed: int = 0
@@ -63,27 +76,21 @@ def main(config: Config) -> dict[str, Any]:
         seed=1000 * config.seed,
         progress=False,
     )
-    envs = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
+    envs: Any = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
     cloning = wma.BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
     cloning.fit(demonstrations)
-
-    is_pole = config.env_id == "CartPole-v1"
-    settings = wma.AdversarialConfig(
-        is_state_only=config.is_state_only,
-        starts_from_clone=config.starts_from_clone,
-        may_vary_in_length=is_pole,  # an episode ends when the pole falls
-        gamma=0.99 if is_pole else 0.95,
-        learning_rate=3e-4 if is_pole else 1e-4,
-    )
-    airl = wma.AdversarialIRL(demonstrations, envs, settings, config.seed)
-    return_at_the_start = score(airl, config)
-    airl.learn(config.total_timesteps)
+    if config.in_world_model:
+        envs.close()
+        envs = imagined(demonstrations, config)
+    airl = wma.AdversarialIRL(demonstrations, envs, settings_of(config), config.seed)
+    at_the_start = score(airl, config)
+    curve = learning_curve(airl, config)
 
     returns = {
         "expert": score(expert, config),
         "random": score(wma.RandomAgent(envs.action_space, config.seed), config),
         "cloning": score(cloning, config),
-        "airl_at_the_start": return_at_the_start,
+        "airl_at_the_start": at_the_start,
         "airl": score(airl, config),
     }
     envs.close()
@@ -98,6 +105,7 @@ def main(config: Config) -> dict[str, Any]:
     summary |= {
         "reward_correlation": correlation,
         "seed": config.seed,
+        "curve": curve,
         "discriminator_accuracy": airl.accuracy,
         "seconds": time.perf_counter() - started,
     }
@@ -107,15 +115,85 @@ def main(config: Config) -> dict[str, Any]:
         "mean return of an episode",
         title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
     )
+    draw(config, curve, returns)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
-def score(agent: Any, config: Config) -> float:
-    """Mean return over the test episodes."""
+def settings_of(config: Config) -> wma.AdversarialConfig:
+    """A cloned policy needs little more than not to be spoilt; a random one has a way to go."""
+    is_pole = config.env_id == "CartPole-v1"
+    common: dict[str, Any] = {
+        "is_state_only": config.is_state_only,
+        "gamma": 0.99 if is_pole else 0.95,
+    }
+    if not config.from_nothing:
+        return wma.AdversarialConfig(
+            **common,
+            may_vary_in_length=is_pole,  # an episode ends when the pole falls
+            learning_rate=3e-4 if is_pole else 1e-4,
+        )
+    return wma.AdversarialConfig(
+        **common,
+        starts_from_clone=False,
+        has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
+        normalizes_rewards=True,
+        num_replay_rounds=4,
+        num_steps=2048 // config.num_envs,
+        learning_rate=3e-4 if is_pole else 1e-3,
+        target_kl=0.02 if is_pole else 0.03,
+    )
+
+
+def imagined(demonstrations: Any, config: Config) -> Any:
+    """Environments that a world model imagines, from the first observations of its episodes."""
+    log = wm_envs.record(
+        config.env_id, episodes=config.num_explored, seed=1000 * config.seed + 500, progress=False
+    )
+    known = Trajectories.concatenate([demonstrations, log])
+    shape = wma.EnsembleConfig(num_members=3, dynamics_widths=(64, 64))
+    model = wma.EnsembleModel.for_env(config.env_id, shape, seed=config.seed)
+    model.fit(known, wma.FitConfig(num_updates=config.model_updates))
+    starts = known.start_observations[known.step_starts]
+    horizon = int(demonstrations.lengths.max())
+    return wma.ImaginedVectorEnv(
+        model, starts, horizon, config.num_envs, seed=config.seed
+    ).as_sb3()
+
+
+def learning_curve(airl: wma.AdversarialIRL, config: Config) -> list[tuple[int, float]]:
+    """Let AIRL learn; steps and returns in between, before the first step to after the last."""
+    num_episodes = min(10, config.num_test_episodes)
+    curve = [(0, score(airl, config, num_episodes))]
+    per_round = airl.config.num_steps * config.num_envs
+    num_rounds = max(config.total_timesteps // per_round, 1)
+    stops = np.linspace(0, num_rounds, min(config.num_evaluations, num_rounds) + 1, dtype=int)
+    for rounds in np.diff(stops):
+        airl.learn(int(rounds) * per_round)
+        curve.append((airl.learner.num_timesteps, score(airl, config, num_episodes)))
+    return curve
+
+
+def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
+    """Mean return over the test episodes, or the first so many of them."""
     seed = 50_000 + config.seed
-    return float(
-        wma.evaluate(agent, config.env_id, config.num_test_episodes, seed=seed).mean_return
+    num = num_episodes or config.num_test_episodes
+    return float(wma.evaluate(agent, config.env_id, num, seed=seed).mean_return)
+
+
+def draw(config: Config, curve: list[tuple[int, float]], returns: dict[str, float]) -> None:
+    """How AIRL learned, between random actions and the expert."""
+    steps, learned = zip(*curve, strict=True)
+    lines: dict[str, Any] = {"AIRL": learned}
+    lines |= {name: [returns[name]] * len(steps) for name in ("expert", "cloning", "random")}
+    where = "the world model" if config.in_world_model else "the task"
+    wma.plot_lines(
+        config.output_dir / "curve.png",
+        steps,
+        lines,
+        f"steps in {where}",
+        "mean return of a test episode",
+        f"{config.env_id}: AIRL from {'nothing' if config.from_nothing else 'a clone'}",
     )
 
 
