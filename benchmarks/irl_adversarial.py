@@ -29,7 +29,7 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "irl_imitation.py"
 
 FLAGS = {
     "clone": (),
-    "nothing": ("--from-nothing", "--num-envs=16"),
+    "nothing": ("--from-nothing", "--num-envs=32"),
     "world-model": ("--from-nothing", "--in-world-model", "--num-envs=64"),
 }
 NAMES = {

@@ -156,9 +156,7 @@ def imagined(demonstrations: Any, config: Config) -> Any:
     model.fit(known, wma.FitConfig(num_updates=config.model_updates))
     starts = known.start_observations[known.step_starts]
     horizon = int(demonstrations.lengths.max())
-    return wma.ImaginedVectorEnv(
-        model, starts, horizon, config.num_envs, seed=config.seed
-    ).as_sb3()
+    return wma.ImaginedVectorEnv(model, starts, horizon, config.num_envs, seed=config.seed).as_sb3()
 
 
 def learning_curve(airl: wma.AdversarialIRL, config: Config) -> list[tuple[int, float]]:

@@ -537,7 +537,9 @@ class _AdversarialRun:
             "generator": irl.generator.get_state(),
             "learner": training_state(irl.learner),
             "length": irl.envs.length,
-            "replay": [vars(each.steps) | {"num_absorbed": each.num_absorbed} for each in irl.replay],
+            "replay": [
+                vars(each.steps) | {"num_absorbed": each.num_absorbed} for each in irl.replay
+            ],
             "absorption": [irl.absorption.alive_logit, irl.absorption.absorbed_logit],
             "figures": [irl.loss, irl.accuracy],
         }
