@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks.report import write_result
+from benchmarks.report import append_row, read_rows, write_result
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "irl_imitation.py"
 
@@ -53,30 +53,42 @@ class Config:
     """Where AIRL starts, and where it acts."""
     num_seeds: int = 5
     """Seeds of each task."""
-    first_seed: int = 0
-    """The first of them."""
+    folder: Path = Path("runs/irl_adversarial")
+    """Where finished runs are kept, which are not run again."""
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Run all; results are written after every run."""
-    seeds = range(config.first_seed, config.first_seed + config.num_seeds)
+    """Run all; results are written once every seed of every task is there."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for seed in seeds:
-        for env_id, num_steps in STEPS[config.mode].items():
-            run = imitate(env_id, seed, num_steps, FLAGS[config.mode])
+    for env_id, num_steps in STEPS[config.mode].items():
+        for seed in range(config.num_seeds):
+            run = finished_run(config, env_id, seed, num_steps)
             if config.mode != "clone":
                 run = without_cloning(run)
             runs.setdefault(env_id, []).append(run)
             print(env_id, seed, f"share {run['share_airl']:.3f}", flush=True)
-            arguments = f"--mode {config.mode} --num-seeds {config.num_seeds}"
-            if config.first_seed == 0:
-                write_result(
-                    NAMES[config.mode],
-                    summarize(runs),
-                    seeds=[*seeds][: seed + 1],
-                    command=f"python -m benchmarks.irl_adversarial {arguments}",
-                )
+    write_result(
+        NAMES[config.mode],
+        summarize(runs),
+        seeds=range(config.num_seeds),
+        command=(
+            f"python -m benchmarks.irl_adversarial --mode {config.mode} "
+            f"--num-seeds {config.num_seeds}"
+        ),
+    )
     return summarize(runs)
+
+
+def finished_run(config: Config, env_id: str, seed: int, num_steps: int) -> dict[str, Any]:
+    """The summary of a run, from the folder where it is there."""
+    flags = FLAGS[config.mode]
+    key = {"mode": config.mode, "env_id": env_id, "num_steps": num_steps, "flags": [*flags]}
+    for row in read_rows(config.folder):
+        if row["seed"] == seed and all(row[name] == value for name, value in key.items()):
+            return {name: value for name, value in row.items() if name not in key}
+    run = imitate(env_id, seed, num_steps, flags)
+    append_row(config.folder, key | run)
+    return run
 
 
 def without_cloning(run: dict[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,9 @@ class AdversarialConfig:
         ent_coef: Of PPO.
         target_kl: Divergence from the policy of the last round at which PPO stops for this one;
             None never does.
+        use_sde: Explore with noise that is a function of the state and is drawn anew every fourth
+            step (Raffin et al. 2021, generalized state-dependent exploration), with Box actions
+            alone: noise that changes with each step cancels out before it has led anywhere.
         gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps
             alike; it keeps the discriminator from becoming certain.
         num_replay_rounds: Rounds whose steps the discriminator is trained on; with 1 it forgets
@@ -121,6 +124,7 @@ class AdversarialConfig:
     num_epochs: int = 10
     ent_coef: float = 0.0
     target_kl: float | None = 0.02
+    use_sde: bool = False
     gradient_penalty: float = 1.0
     num_replay_rounds: int = 1
     normalizes_rewards: bool = False
@@ -230,6 +234,8 @@ class AdversarialIRL(Fitted, Savable):
             learning_rate=self.config.learning_rate,
             ent_coef=self.config.ent_coef,
             target_kl=self.config.target_kl,
+            use_sde=self.config.use_sde,
+            sde_sample_freq=4,
             seed=seed,
             device="cpu",
         )
