@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 import wm_agents as wma
@@ -84,7 +85,10 @@ def main(config: Config) -> dict[str, Any]:
         envs = imagined(demonstrations, config)
     airl = wma.AdversarialIRL(demonstrations, envs, settings_of(config), config.seed)
     at_the_start = score(airl, config)
-    curve = learning_curve(airl, config)
+    points = Curve(airl, config)
+    airl.learn(config.total_timesteps, callback=points)
+    points.note()
+    curve = points.points
 
     returns = {
         "expert": score(expert, config),
@@ -124,7 +128,7 @@ def settings_of(config: Config) -> wma.AdversarialConfig:
     """A cloned policy needs little more than not to be spoilt; a random one has a way to go."""
     is_pole = config.env_id == "CartPole-v1"
     common: dict[str, Any] = {
-        "is_state_only": config.is_state_only,
+        "is_state_only": config.is_state_only or (config.from_nothing and not is_pole),
         "gamma": 0.99 if is_pole else 0.95,
     }
     if not config.from_nothing:
@@ -138,7 +142,8 @@ def settings_of(config: Config) -> wma.AdversarialConfig:
         starts_from_clone=False,
         has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
         normalizes_rewards=True,
-        num_replay_rounds=4,
+        num_replay_rounds=8,
+        anneal_lr=True,
         num_steps=2048 // config.num_envs,
         learning_rate=3e-4 if is_pole else 1e-3,
         target_kl=0.02 if is_pole else 0.03,
@@ -159,17 +164,28 @@ def imagined(demonstrations: Any, config: Config) -> Any:
     return wma.ImaginedVectorEnv(model, starts, horizon, config.num_envs, seed=config.seed).as_sb3()
 
 
-def learning_curve(airl: wma.AdversarialIRL, config: Config) -> list[tuple[int, float]]:
-    """Let AIRL learn; steps and returns in between, before the first step to after the last."""
-    num_episodes = min(10, config.num_test_episodes)
-    curve = [(0, score(airl, config, num_episodes))]
-    per_round = airl.config.num_steps * config.num_envs
-    num_rounds = max(config.total_timesteps // per_round, 1)
-    stops = np.linspace(0, num_rounds, min(config.num_evaluations, num_rounds) + 1, dtype=int)
-    for rounds in np.diff(stops):
-        airl.learn(int(rounds) * per_round)
-        curve.append((airl.learner.num_timesteps, score(airl, config, num_episodes)))
-    return curve
+class Curve(BaseCallback):
+    """Steps and returns of a learner, from before its first round to after its last."""
+
+    def __init__(self, airl: wma.AdversarialIRL, config: Config) -> None:
+        super().__init__()
+        self.airl = airl
+        self.config = config
+        self.points: list[tuple[int, float]] = []
+
+    def note(self) -> None:
+        """One more point, on the first few of the test episodes."""
+        value = score(self.airl, self.config, min(10, self.config.num_test_episodes))
+        self.points.append((self.airl.learner.num_timesteps, value))
+
+    def _on_rollout_start(self) -> None:
+        # Before a round: SB3 has finished the updates of the last one.
+        spacing = self.config.total_timesteps / self.config.num_evaluations
+        if self.airl.learner.num_timesteps >= len(self.points) * spacing:
+            self.note()
+
+    def _on_step(self) -> bool:
+        return True
 
 
 def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:

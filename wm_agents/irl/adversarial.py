@@ -66,6 +66,13 @@ KIND = "adversarial irl"
 
 _CHECKPOINT_FORMAT = 3  # 1 was written by a loop of its own, 2 knew no replay
 
+_MAX_LOG_STD = math.log(1.5)
+"""Of a Gaussian policy, in units of which the bounds are two away from their middle.
+
+Draws beyond the bounds are clipped. So one that is wider still does nothing else and yet has more
+entropy, which f - log pi rewards without end.
+"""
+
 _RARE = 1e-3
 """Share of steps that is added on both sides, so that what one never does has a finite logarithm."""
 
@@ -91,6 +98,8 @@ class AdversarialConfig:
         batch_size: Steps of each kind in a batch of the discriminator.
         discriminator_learning_rate: Of Adam.
         learning_rate: Of PPO.
+        anneal_lr: Let PPO's rate fall to a tenth along a line from the first to the last round of a
+            call of `learn`: the inferred reward moves less and less, and so should the policy.
         num_epochs: Passes of PPO over each round's steps.
         ent_coef: Of PPO.
         target_kl: Divergence from the policy of the last round at which PPO stops for this one;
@@ -121,6 +130,7 @@ class AdversarialConfig:
     batch_size: int = 256
     discriminator_learning_rate: float = 1e-3
     learning_rate: float = 3e-4
+    anneal_lr: bool = False
     num_epochs: int = 10
     ent_coef: float = 0.0
     target_kl: float | None = 0.02
@@ -298,7 +308,7 @@ class AdversarialIRL(Fitted, Savable):
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         # A round is a rollout of PPO and the updates of the discriminator that follow.
-        run = _AdversarialRun(self, callback, checkpoint_every, checkpoints is not None)
+        run = _AdversarialRun(self, num_rounds, callback, checkpoint_every, checkpoints is not None)
         # From here on callbacks may ask for the reward as it is being learned.
         self.is_fitted = True
         Trainer(
@@ -502,9 +512,15 @@ class _AdversarialRun:
     """Rounds of PPO and discriminator in turn."""
 
     def __init__(
-        self, irl: AdversarialIRL, callback: Any, checkpoint_every: int, has_checkpoints: bool
+        self,
+        irl: AdversarialIRL,
+        total_rounds: int,
+        callback: Any,
+        checkpoint_every: int,
+        has_checkpoints: bool,
     ) -> None:
         self.irl = irl
+        self.total_rounds = total_rounds
         self.callback = callback
         self.checkpoint_every = checkpoint_every
         self.has_checkpoints = has_checkpoints
@@ -518,11 +534,16 @@ class _AdversarialRun:
         if self.has_checkpoints and update > 0 and update % self.checkpoint_every == 0:
             restart_environments(irl.learner)
         num_steps = irl.config.num_steps * irl.envs.num_envs
+        if irl.config.anneal_lr:
+            rate = irl.config.learning_rate * (1 - 0.9 * update / self.total_rounds)
+            irl.learner.lr_schedule = lambda _: rate
         # One rollout and its epochs.
         irl.learner.learn(num_steps, callback=self.callback, reset_num_timesteps=False)
         weights = irl.learner.policy.state_dict()
         # PPO may diverge within the call, where nothing of ours looks.
         require_finite(weights, f"a parameter of the learner in round {update}")
+        if hasattr(irl.learner.policy, "log_std"):
+            irl.learner.policy.log_std.data.clamp_(max=_MAX_LOG_STD)
         num_absorbed = irl.envs.take_absorbed()
         irl.train_discriminator(irl.envs.take_steps(), update, num_absorbed)
         self.num_rounds += 1
