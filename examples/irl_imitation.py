@@ -143,7 +143,7 @@ def settings_of(config: Config) -> wma.AdversarialConfig:
         has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
         normalizes_rewards=True,
         num_replay_rounds=8,
-        anneal_lr=True,
+        anneals=True,
         num_steps=2048 // config.num_envs,
         learning_rate=3e-4 if is_pole else 1e-3,
         target_kl=0.02 if is_pole else 0.03,

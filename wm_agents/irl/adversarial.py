@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
@@ -66,12 +66,15 @@ KIND = "adversarial irl"
 
 _CHECKPOINT_FORMAT = 3  # 1 was written by a loop of its own, 2 knew no replay
 
-_MAX_LOG_STD = math.log(1.5)
+_MAX_STD = 1.5
 """Of a Gaussian policy, in units of which the bounds are two away from their middle.
 
 Draws beyond the bounds are clipped. So one that is wider still does nothing else and yet has more
 entropy, which f - log pi rewards without end.
 """
+
+_LAST_RATE = 0.1  # of the first learning rate, where it falls
+_LAST_STD = 0.2  # of the first bound of the noise, where it falls
 
 _RARE = 1e-3
 """Share of steps that is added on both sides, so that what one never does has a finite logarithm."""
@@ -98,8 +101,9 @@ class AdversarialConfig:
         batch_size: Steps of each kind in a batch of the discriminator.
         discriminator_learning_rate: Of Adam.
         learning_rate: Of PPO.
-        anneal_lr: Let PPO's rate fall to a tenth along a line from the first to the last round of a
-            call of `learn`: the inferred reward moves less and less, and so should the policy.
+        anneals: Let PPO's rate fall to a tenth and the widest noise of a Gaussian policy to a fifth,
+            along a line from the first to the last round of a call of `learn`: the entropy in
+            f - log pi would keep the noise wide, which a demonstrator who explores nothing has not.
         num_epochs: Passes of PPO over each round's steps.
         ent_coef: Of PPO.
         target_kl: Divergence from the policy of the last round at which PPO stops for this one;
@@ -130,7 +134,7 @@ class AdversarialConfig:
     batch_size: int = 256
     discriminator_learning_rate: float = 1e-3
     learning_rate: float = 3e-4
-    anneal_lr: bool = False
+    anneals: bool = False
     num_epochs: int = 10
     ent_coef: float = 0.0
     target_kl: float | None = 0.02
@@ -226,16 +230,14 @@ class AdversarialIRL(Fitted, Savable):
         self.replay: deque[_Round] = deque(maxlen=self.config.num_replay_rounds)
         self.absorption = _Absorption()
         self.envs = RewardRelabelVecEnv(
-            envs, self.learner_reward, has_one_length=not self.config.takes_any_length
+            envs,
+            self.learner_reward,
+            has_one_length=not self.config.takes_any_length,
+            normalized_gamma=self.config.gamma if self.config.normalizes_rewards else None,
         )
-        learner_envs: VecEnv = self.envs
-        if self.config.normalizes_rewards:
-            learner_envs = VecNormalize(
-                self.envs, norm_obs=False, clip_reward=math.inf, gamma=self.config.gamma
-            )
         self.learner = PPO(
             BoundedActorCriticPolicy,
-            learner_envs,
+            self.envs,
             n_steps=self.config.num_steps,
             # Never more than a rollout holds.
             batch_size=min(256, self.config.num_steps * envs.num_envs),
@@ -534,16 +536,17 @@ class _AdversarialRun:
         if self.has_checkpoints and update > 0 and update % self.checkpoint_every == 0:
             restart_environments(irl.learner)
         num_steps = irl.config.num_steps * irl.envs.num_envs
-        if irl.config.anneal_lr:
-            rate = irl.config.learning_rate * (1 - 0.9 * update / self.total_rounds)
-            irl.learner.lr_schedule = lambda _: rate
+        progress = update / self.total_rounds if irl.config.anneals else 0.0
+        rate = irl.config.learning_rate * (1 - (1 - _LAST_RATE) * progress)
+        irl.learner.lr_schedule = lambda _: rate
         # One rollout and its epochs.
         irl.learner.learn(num_steps, callback=self.callback, reset_num_timesteps=False)
         weights = irl.learner.policy.state_dict()
         # PPO may diverge within the call, where nothing of ours looks.
         require_finite(weights, f"a parameter of the learner in round {update}")
         if hasattr(irl.learner.policy, "log_std"):
-            irl.learner.policy.log_std.data.clamp_(max=_MAX_LOG_STD)
+            max_std = _MAX_STD * (1 - (1 - _LAST_STD) * progress)
+            irl.learner.policy.log_std.data.clamp_(max=math.log(max_std))
         num_absorbed = irl.envs.take_absorbed()
         irl.train_discriminator(irl.envs.take_steps(), update, num_absorbed)
         self.num_rounds += 1
@@ -564,6 +567,7 @@ class _AdversarialRun:
             "generator": irl.generator.get_state(),
             "learner": training_state(irl.learner),
             "length": irl.envs.length,
+            "return_spread": vars(irl.envs.return_spread),
             "replay": [
                 vars(each.steps) | {"num_absorbed": each.num_absorbed} for each in irl.replay
             ],
@@ -580,6 +584,7 @@ class _AdversarialRun:
         irl.generator.set_state(state["generator"])
         irl.loss, irl.accuracy = state["figures"]
         irl.envs.length = state["length"]
+        vars(irl.envs.return_spread).update(state["return_spread"])
         irl.replay.clear()
         for stored in state["replay"]:
             steps = {name: value for name, value in stored.items() if name != "num_absorbed"}
