@@ -29,7 +29,7 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "irl_imitation.py"
 
 FLAGS = {
     "clone": (),
-    "nothing": ("--from-nothing", "--num-envs=32"),
+    "nothing": ("--from-nothing", "--num-envs=16"),
     "world-model": ("--from-nothing", "--in-world-model", "--num-envs=64"),
 }
 NAMES = {
@@ -39,8 +39,8 @@ NAMES = {
 }
 STEPS = {
     "clone": {"CartPole-v1": 12_000, "Pendulum-v1": 16_000},
-    "nothing": {"CartPole-v1": 65_536, "Pendulum-v1": 143_360},
-    "world-model": {"CartPole-v1": 65_536, "Pendulum-v1": 143_360},
+    "nothing": {"CartPole-v1": 65_536, "Pendulum-v1": 98_304},
+    "world-model": {"CartPole-v1": 65_536, "Pendulum-v1": 98_304},
 }
 """Steps of AIRL by mode and task."""
 

@@ -142,8 +142,8 @@ def settings_of(config: Config) -> wma.AdversarialConfig:
         starts_from_clone=False,
         has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
         normalizes_rewards=True,
-        num_replay_rounds=8,
-        anneals=True,
+        num_replay_rounds=4 if is_pole else 8,
+        anneals=not is_pole,
         num_steps=2048 // config.num_envs,
         learning_rate=3e-4 if is_pole else 1e-3,
         target_kl=0.02 if is_pole else 0.03,
