@@ -52,7 +52,7 @@ class Config:
     """Of random actions, from which the world model learns what else could happen."""
     model_updates: int = 2_000
     """Of the world model."""
-    total_timesteps: int = 120_000
+    total_timesteps: int = 98_304
     """Steps of each PPO."""
     num_test_episodes: int = 50
     """Of each agent, with starts that no training has used."""
@@ -156,7 +156,7 @@ def learn(envs: VecEnv, config: Config) -> Any:
         n_steps=64,
         batch_size=256,
         gamma=0.95,
-        learning_rate=1e-3,
+        learning_rate=lambda remaining: 1e-3 * remaining,
         target_kl=0.03,
         seed=config.seed,
         device="cpu",
