@@ -482,19 +482,14 @@ def recovery_rows(recovery: Figures, sampled: Figures, grid: Figures) -> Iterato
     )
 
 
-def imitation_rows(
-    clone: Figures, nothing: Figures, world: Figures, transfer: Figures
-) -> Iterator[Row]:
-    """Shares of the expert's return, and of what the true reward teaches elsewhere."""
+def imitation_rows(clone: Figures, nothing: Figures, world: Figures) -> Iterator[Row]:
+    """Shares of the expert's return."""
     arms = {"airl": "AIRL, from a clone", "cloning": "behavioral cloning"}
     for task in ("CartPole-v1", "Pendulum-v1"):
         for arm, words in arms.items():
             yield task, words, *_shares(clone, f"{task} share_{arm}")
         yield task, "AIRL, from nothing", *_shares(nothing, f"{task} share_airl")
-        yield task, "AIRL, in a world model alone", *_shares(world, f"{task} share_airl")
-    for arm in ("inferred_reward", "cloning"):
-        words = "PPO on the inferred reward" if arm == "inferred_reward" else arms[arm]
-        yield "Pendulum-v1, heavier", words, *_shares(transfer, f"share_{arm}")
+    yield task, "AIRL, in a world model alone", *_shares(world, f"{task} share_airl")
 
 
 def _shares(figures: Figures, name: str) -> tuple[str, str]:

@@ -288,10 +288,10 @@ THEMES = (
             ),
             Table(
                 "Imitation from ten episodes",
-                ("irl_adversarial", "irl_from_nothing", "irl_in_world_model", "irl_transfer"),
+                ("irl_adversarial", "irl_from_nothing", "irl_in_world_model"),
                 ("Task", "Method", "Share of the expert's return, median", "Worst seed"),
                 rows.imitation_rows,
-                "0 is random play, 1 the expert; where the pendulum is heavier, 1 is PPO on the true reward.",
+                "0 is random play, 1 the expert.",
             ),
             Table(
                 "What countries vote for",

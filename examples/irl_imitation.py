@@ -50,7 +50,7 @@ class Config:
     """Let AIRL act in a world model alone."""
     num_explored: int = 20
     """Episodes of random actions, in the world model's log."""
-    model_updates: int = 3_000
+    model_updates: int = 2_000
     """Of the world model."""
     num_evaluations: int = 8
     """Points of the learning curve."""
