@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+import wm_agents as wma
 from benchmarks.report import append_row, read_rows, write_result
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "irl_imitation.py"
@@ -76,7 +77,33 @@ def main(config: Config) -> dict[str, Any]:
             f"--num-seeds {config.num_seeds}"
         ),
     )
+    if config.mode != "clone":
+        draw(runs, config.folder / f"{NAMES[config.mode]}.png")
     return summarize(runs)
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """How the shares grew, over all seeds."""
+    curves = {}
+    steps = {}
+    for env_id, parts in runs.items():
+        curves[env_id] = [
+            [
+                (value - run["curve_random"]) / (run["curve_expert"] - run["curve_random"])
+                for _, value in run["curve"]
+            ]
+            for run in parts
+        ]
+        steps[env_id] = [step for step, _ in parts[0]["curve"]]
+    wma.plot_learning_curves(
+        path,
+        curves,
+        steps,
+        "share of the expert's return (random 0)",
+        threshold=0.95,
+        xlabel="steps of the learner",
+        title=f"AIRL from ten episodes, {len(parts)} seeds",
+    )
 
 
 def finished_run(config: Config, env_id: str, seed: int, num_steps: int) -> dict[str, Any]:

@@ -29,6 +29,9 @@ import wm_agents as wma
 import wm_envs
 from wm_envs.data.trajectories import Trajectories
 
+CURVE_EPISODES = 10
+"""Of each point of the learning curve."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -90,9 +93,10 @@ def main(config: Config) -> dict[str, Any]:
     points.note()
     curve = points.points
 
+    random = wma.RandomAgent(envs.action_space, config.seed)
     returns = {
         "expert": score(expert, config),
-        "random": score(wma.RandomAgent(envs.action_space, config.seed), config),
+        "random": score(random, config),
         "cloning": score(cloning, config),
         "airl_at_the_start": at_the_start,
         "airl": score(airl, config),
@@ -110,6 +114,9 @@ def main(config: Config) -> dict[str, Any]:
         "reward_correlation": correlation,
         "seed": config.seed,
         "curve": curve,
+        # On the same few episodes as the curve, whose starts are not those of all.
+        "curve_expert": score(expert, config, CURVE_EPISODES),
+        "curve_random": score(random, config, CURVE_EPISODES),
         "discriminator_accuracy": airl.accuracy,
         "seconds": time.perf_counter() - started,
     }
@@ -119,7 +126,8 @@ def main(config: Config) -> dict[str, Any]:
         "mean return of an episode",
         title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
     )
-    draw(config, curve, returns)
+    limits = {name: float(summary[f"curve_{name}"]) for name in ("expert", "random")}
+    draw(config, curve, limits)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
@@ -174,8 +182,8 @@ class Curve(BaseCallback):
         self.points: list[tuple[int, float]] = []
 
     def note(self) -> None:
-        """One more point, on the first few of the test episodes."""
-        value = score(self.airl, self.config, min(10, self.config.num_test_episodes))
+        """One more point, on the first of the test episodes."""
+        value = score(self.airl, self.config, CURVE_EPISODES)
         self.points.append((self.airl.learner.num_timesteps, value))
 
     def _on_rollout_start(self) -> None:
@@ -191,15 +199,15 @@ class Curve(BaseCallback):
 def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
     """Mean return over the test episodes, or the first so many of them."""
     seed = 50_000 + config.seed
-    num = num_episodes or config.num_test_episodes
+    num = min(num_episodes or config.num_test_episodes, config.num_test_episodes)
     return float(wma.evaluate(agent, config.env_id, num, seed=seed).mean_return)
 
 
-def draw(config: Config, curve: list[tuple[int, float]], returns: dict[str, float]) -> None:
+def draw(config: Config, curve: list[tuple[int, float]], limits: dict[str, float]) -> None:
     """How AIRL learned, between random actions and the expert."""
     steps, learned = zip(*curve, strict=True)
     lines: dict[str, Any] = {"AIRL": learned}
-    lines |= {name: [returns[name]] * len(steps) for name in ("expert", "cloning", "random")}
+    lines |= {name: [value] * len(steps) for name, value in limits.items()}
     where = "the world model" if config.in_world_model else "the task"
     wma.plot_lines(
         config.output_dir / "curve.png",
