@@ -459,13 +459,21 @@ def take_away_rows(figures: Figures) -> Iterator[Row]:
         yield f"{name}, ONNX", size, error
 
 
-def recovery_rows(recovery: Figures, sampled: Figures, grid: Figures) -> Iterator[Row]:
+def recovery_rows(
+    recovery: Figures, bootstrap: Figures, sampled: Figures, grid: Figures
+) -> Iterator[Row]:
     """Rewards that are known, inferred again."""
     yield (
         "20 generated countries, cosine to the truth",
         fixed(recovery["cosine_median"], 3),
         f"{fixed(recovery['cosine_worst_decile'], 3)} (worst decile)",
         percent(recovery["coverage_90"]),
+    )
+    yield (
+        "... intervals by bootstrap of episodes",
+        "",
+        "",
+        percent(bootstrap["coverage_90_bootstrap"]),
     )
     for key, name in (("pendulum", "Pendulum-v1"), ("driving", "wm/Driving-v0")):
         yield (

@@ -282,7 +282,7 @@ THEMES = (
         (
             Table(
                 "Known rewards, inferred again",
-                ("irl_recovery", "irl_sampled", "irl_gridworld"),
+                ("irl_recovery", "irl_bootstrap", "irl_sampled", "irl_gridworld"),
                 ("Task and measure", "Median", "Worst", "Truth in 90% intervals"),
                 rows.recovery_rows,
             ),
