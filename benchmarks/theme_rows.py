@@ -509,13 +509,21 @@ def take_away_rows(figures: Figures) -> Iterator[Row]:
         yield f"{name}, ONNX", size, error
 
 
-def recovery_rows(recovery: Figures, sampled: Figures, grid: Figures) -> Iterator[Row]:
+def recovery_rows(
+    recovery: Figures, bootstrap: Figures, sampled: Figures, grid: Figures
+) -> Iterator[Row]:
     """Rewards that are known, inferred again."""
     yield (
         "20 generated countries, cosine to the truth",
         fixed(recovery["cosine_median"], 3),
         f"{fixed(recovery['cosine_worst_decile'], 3)} (worst decile)",
         percent(recovery["coverage_90"]),
+    )
+    yield (
+        "... intervals by bootstrap of episodes",
+        "",
+        "",
+        percent(bootstrap["coverage_90_bootstrap"]),
     )
     for key, name in (("pendulum", "Pendulum-v1"), ("driving", "wm/Driving-v0")):
         yield (
@@ -532,13 +540,19 @@ def recovery_rows(recovery: Figures, sampled: Figures, grid: Figures) -> Iterato
     )
 
 
-def imitation_rows(figures: Figures) -> Iterator[Row]:
+def imitation_rows(clone: Figures, nothing: Figures, world: Figures) -> Iterator[Row]:
     """Shares of the expert's return."""
-    for task in ("CartPole-v1", "Pendulum-v1", "CartPole-v1 from nothing"):
-        for arm, words in (("airl", "AIRL"), ("cloning", "behavioral cloning")):
-            median = figures[f"{task} share_{arm} median"]
-            worst = figures[f"{task} share_{arm} worst"]
-            yield task, words, fixed(median, 3), fixed(worst, 3)
+    arms = {"airl": "AIRL, from a clone", "cloning": "behavioral cloning"}
+    for task in ("CartPole-v1", "Pendulum-v1"):
+        for arm, words in arms.items():
+            yield task, words, *_shares(clone, f"{task} share_{arm}")
+        yield task, "AIRL, from nothing", *_shares(nothing, f"{task} share_airl")
+    yield task, "AIRL, in a world model alone", *_shares(world, f"{task} share_airl")
+
+
+def _shares(figures: Figures, name: str) -> tuple[str, str]:
+    """Median and worst seed."""
+    return fixed(figures[f"{name} median"], 3), fixed(figures[f"{name} worst"], 3)
 
 
 def preference_rows(figures: Figures) -> Iterator[Row]:

@@ -329,16 +329,16 @@ THEMES = (
         (
             Table(
                 "Known rewards, inferred again",
-                ("irl_recovery", "irl_sampled", "irl_gridworld"),
+                ("irl_recovery", "irl_bootstrap", "irl_sampled", "irl_gridworld"),
                 ("Task and measure", "Median", "Worst", "Truth in 90% intervals"),
                 rows.recovery_rows,
             ),
             Table(
                 "Imitation from ten episodes",
-                ("irl_adversarial",),
+                ("irl_adversarial", "irl_from_nothing", "irl_in_world_model"),
                 ("Task", "Method", "Share of the expert's return, median", "Worst seed"),
                 rows.imitation_rows,
-                "0 is random play. AIRL starts from the cloned policy; *from nothing* it does not.",
+                "0 is random play, 1 the expert.",
             ),
             Table(
                 "What countries vote for",
