@@ -17,9 +17,14 @@ from wm_agents.errors import (
     SpaceError,
     TrajectoryError,
 )
+from wm_agents.world_models import stacked_forest
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import StackedView
-from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
+from wm_agents.world_models.stacked_forest import (
+    ForestConfig,
+    PartSelection,
+    StackedForestModel,
+)
 from wm_envs import record
 from wm_envs.data.trajectories import Trajectories
 
@@ -108,6 +113,72 @@ def test_a_file_brings_it_back_and_a_damaged_one_is_refused(fitted, tmp_path):
     other.__dict__ |= fitted.__dict__ | {"parts": parts}
     with pytest.raises(CheckpointError, match="do not fit together"):
         StackedForestModel.load(other.save(tmp_path / "broken"))
+
+
+def test_a_longer_recording_is_fitted_with_what_was_selected(fitted):
+    selections = tuple(PartSelection.from_json(row.to_json()) for row in fitted.selections)
+    again = StackedForestModel(BOX, ACTIONS, CONFIG, view=fitted.view, seed=1)
+    report = again.fit(ladder(8), selections=selections)
+    assert [model.part for model in again.parts] == [model.part for model in fitted.parts]
+    for model, selected in zip(again.parts, fitted.selections, strict=True):
+        np.testing.assert_array_equal(model.columns.places, selected.columns.places)
+    assert report.best_loss == sum(selected.loss for selected in fitted.selections)
+
+
+def bell_and_push(num_episodes: int, length: int = 400) -> Trajectories:
+    """A round of 40 steps, and a lamp that lights only if its end meets action 2: a rare event."""
+    random = np.random.default_rng(num_episodes)
+    episodes = []
+    for _ in range(num_episodes):
+        turn, lamp = int(random.integers(40)), 0
+        rows, actions = [(turn, lamp)], random.integers(3, size=length)
+        for action in actions:
+            lamp = int(turn == 39 and action == 2)
+            turn = (turn + 1) % 40
+            rows.append((turn, lamp))
+        episodes.append(
+            Trajectories.from_arrays(
+                np.array(rows, np.float32),
+                actions,
+                np.zeros(length),
+                np.zeros(length, np.bool_),
+                np.zeros(length, np.bool_),
+                lengths=[length],
+                observation_space=spaces.Box(0, 40, (2,), np.float32),
+                action_space=ACTIONS,
+            )
+        )
+    return Trajectories.concatenate(episodes)
+
+
+def test_rare_events_are_not_passed_over():
+    box = spaces.Box(0, 40, (2,), np.float32)
+    config = ForestConfig(num_trees=3, search_steps=400, searches_columns=False)
+    model = StackedForestModel(box, ACTIONS, config, seed=0)
+    model.fit(bell_and_push(20))
+    test = bell_and_push(3)
+    states = model.starts(test)
+    _, predicted = model.step(states, torch.as_tensor(test.actions))
+    lit = predicted.observations.numpy()[:, 1]
+    after = test.observations[test.observation_of_step + 1, 1]
+    assert after.sum() > 5  # one step in 120
+    np.testing.assert_array_equal(lit, after)
+
+
+def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
+    table = np.arange(8).repeat(50)[:, None]
+    outcomes = np.tile(np.arange(50) < 40, 8).astype(np.int64)  # 0.8 are 1
+    forest = Forest.grown(table, outcomes, 2, num_trees=2, min_leaf=50, column_share=1.0, seed=0)
+    columns = stacked_forest._Columns(
+        np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1), (frozenset(),)
+    )
+    uniforms = np.random.default_rng(0).random((4000, 2))
+    shares = []
+    for power in (1.0, 4.0):
+        part = stacked_forest._PartModel(0, columns, np.zeros(1), np.arange(2), forest, power)
+        shares.append(stacked_forest._drawn(part, table[:1].repeat(4000, 0), uniforms).mean())
+    assert shares[0] == pytest.approx(0.8, abs=0.03)
+    assert shares[1] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)
 
 
 def test_bad_input_is_refused_by_name(fitted):
