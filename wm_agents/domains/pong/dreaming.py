@@ -48,7 +48,7 @@ EVALUATION_SEED = 50_000  # added to a run's seed, so that its evaluation games 
 # Shares of the real steps and updates in imagination, by round. Forests on what was found know little
 # of rare events, such as a ball on a paddle, before a policy that seeks them has met some: they take
 # many short rounds.
-_FOREST_ROUNDS = ((0.2, *(0.1,) * 8), (*(60,) * 8, 120))
+_FOREST_ROUNDS = ((0.2, *(0.1,) * 8), (*(80,) * 8, 160))
 ROUNDS: dict[Specified, tuple[tuple[float, ...], tuple[int, ...]]] = {
     "none": _FOREST_ROUNDS,
     "roles": _FOREST_ROUNDS,
@@ -94,9 +94,9 @@ class DreamConfig:
     shaping: float = 0.2
     """Potential of a ball that flies to the enemy, in points."""
     learning_rate: tuple[float, float] = (7e-4, 2e-4)
-    """Of PPO: in the first round, and at the end of the last."""
+    """Of PPO: at first, and at the end of the last round."""
     entropy: tuple[float, float] = (0.01, 0.002)
-    """Coefficient of the policy's entropy: in the first round, and at the end of the last."""
+    """Coefficient of the policy's entropy: at first, and at the end of the last round."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model to which rules are specified."""
     forest: ForestConfig = field(
@@ -169,13 +169,17 @@ def improve_policy(
 ) -> dict[str, float]:
     """Learn in imagined episodes for the updates of a round; gives figures of it.
 
-    Learning rate and entropy coefficient fall in the last round alone.
+    Learning rate and entropy coefficient fall in the last round alone where there are few long
+    rounds, and from the first to the last where there are many short ones.
     """
-    is_last = number == len(config.round_shares) - 1
+    num_rounds = len(config.round_shares)
+    way = (number / num_rounds, (number + 1) / num_rounds)
+    if config.specified == "everything":
+        way = (0.0, float(number == num_rounds - 1))
     policy.config = replace(
         policy.config,
-        learning_rate=(config.learning_rate[0], config.learning_rate[int(is_last)]),
-        ent_coef=(config.entropy[0], config.entropy[int(is_last)]),
+        learning_rate=_between(config.learning_rate, way),
+        ent_coef=_between(config.entropy, way),
     )
     policy.set_env(env)
     policy.learn(config.round_updates[number] * policy.config.n_steps * env.num_envs)
@@ -184,6 +188,12 @@ def improve_policy(
     rows = policy.report.history[len(policy.report.history) // 2 :]
     names = ("reward", "entropy", "ended_share", "won_share")
     return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def _between(ends: tuple[float, float], way: tuple[float, float]) -> tuple[float, float]:
+    """The values at two parts of the way from one end to the other."""
+    first, last = (ends[0] + part * (ends[1] - ends[0]) for part in way)
+    return first, last
 
 
 class DreamTraining:
