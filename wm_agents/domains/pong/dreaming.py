@@ -192,7 +192,7 @@ def improve_policy(
 
 def _between(ends: tuple[float, float], way: tuple[float, float]) -> tuple[float, float]:
     """The values at two parts of the way from one end to the other."""
-    first, last = (ends[0] + part * (ends[1] - ends[0]) for part in way)
+    first, last = ((1 - part) * ends[0] + part * ends[1] for part in way)
     return first, last
 
 
