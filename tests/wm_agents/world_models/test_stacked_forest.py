@@ -30,6 +30,7 @@ from wm_envs.data.trajectories import Trajectories
 
 CONFIG = ForestConfig(num_trees=2, search_steps=2000, search_trees=1)
 BOX = spaces.Box(0, 20, (7,), np.float32)
+CLOCK_BOX = spaces.Box(0, 80, (3,), np.float32)
 ACTIONS = spaces.Discrete(3)
 EFFECTS = np.array([0, -1, 1])
 
@@ -125,17 +126,22 @@ def test_a_longer_recording_is_fitted_with_what_was_selected(fitted):
     assert report.best_loss == sum(selected.loss for selected in fitted.selections)
 
 
-def bell_and_push(num_episodes: int, length: int = 400) -> Trajectories:
-    """A round of 40 steps, and a lamp that lights only if its end meets action 2: a rare event."""
+def clock_and_place(num_episodes: int, length: int = 400) -> Trajectories:
+    """A round of 80 steps, a place that walks, and a lamp: lit after a round that met a high place.
+
+    One step in 160 lights it, which a sample of a few hundred steps hardly shows.
+    """
     random = np.random.default_rng(num_episodes)
     episodes = []
     for _ in range(num_episodes):
-        turn, lamp = int(random.integers(40)), 0
-        rows, actions = [(turn, lamp)], random.integers(3, size=length)
+        turn, place, lamp = int(random.integers(80)), int(random.integers(9)), 0
+        rows = [(turn, place, lamp)]
+        actions = random.integers(3, size=length)
         for action in actions:
-            lamp = int(turn == 39 and action == 2)
-            turn = (turn + 1) % 40
-            rows.append((turn, lamp))
+            lamp = int(turn == 79 and place > 4)
+            place = int(np.clip(place + EFFECTS[action], 0, 8))
+            turn = (turn + 1) % 80
+            rows.append((turn, place, lamp))
         episodes.append(
             Trajectories.from_arrays(
                 np.array(rows, np.float32),
@@ -144,7 +150,7 @@ def bell_and_push(num_episodes: int, length: int = 400) -> Trajectories:
                 np.zeros(length, np.bool_),
                 np.zeros(length, np.bool_),
                 lengths=[length],
-                observation_space=spaces.Box(0, 40, (2,), np.float32),
+                observation_space=CLOCK_BOX,
                 action_space=ACTIONS,
             )
         )
@@ -152,17 +158,15 @@ def bell_and_push(num_episodes: int, length: int = 400) -> Trajectories:
 
 
 def test_rare_events_are_not_passed_over():
-    box = spaces.Box(0, 40, (2,), np.float32)
-    config = ForestConfig(num_trees=3, search_steps=400, searches_columns=False)
-    model = StackedForestModel(box, ACTIONS, config, seed=0)
-    model.fit(bell_and_push(20))
-    test = bell_and_push(3)
-    states = model.starts(test)
-    _, predicted = model.step(states, torch.as_tensor(test.actions))
-    lit = predicted.observations.numpy()[:, 1]
-    after = test.observations[test.observation_of_step + 1, 1]
-    assert after.sum() > 5  # one step in 120
-    np.testing.assert_array_equal(lit, after)
+    config = ForestConfig(num_trees=3, search_steps=300, searches_columns=False)
+    model = StackedForestModel(CLOCK_BOX, ACTIONS, config, seed=0)
+    model.fit(clock_and_place(25))
+    test = clock_and_place(10)
+    _, predicted = model.step(model.starts(test), torch.as_tensor(test.actions))
+    lit = predicted.observations.numpy()[:, 2]
+    after = test.observations[test.observation_of_step + 1, 2]
+    assert after.sum() > 10
+    assert (lit == after).all()
 
 
 def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
