@@ -23,7 +23,7 @@ from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from wm_envs.data.infos import BatchInfos, StepInfo
+from wm_envs.data.infos import REWARD_COMPONENTS, BatchInfos, StepInfo
 from wm_envs.data.options import UNLIMITED, as_integer, check_integer, check_row_seeds, check_seed
 from wm_envs.data.paths import absolute_options
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
@@ -93,7 +93,7 @@ class KernelEnv(gym.Env[Any, Any]):
         )
         self._bounds = _vector_bounds(self.action_space)
         self._observations = np.zeros((1, len(self.observation_fields)), np.float32)
-        # Made once, since most domains report nothing at a reset.
+        # Most domains report nothing at a reset.
         self._zero_outcome = np.zeros((), self._rules.outcome_dtype).item()
         self._window: Any = None
         self._bind()
@@ -112,6 +112,8 @@ class KernelEnv(gym.Env[Any, Any]):
         self._observation = observations[0]
         self._time = states["time"]
         self._info = _info_maker(self._rules)
+        # Elsewhere a constant is reported, which spares 2 us.
+        self._reports_reset = self._rules.report_rows is not None
 
     def __getstate__(self) -> dict[str, Any]:
         bound = {
@@ -145,7 +147,9 @@ class KernelEnv(gym.Env[Any, Any]):
         self._needs_reset = False
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(self._first_outcome())
+        outcome = self._first_outcome() if self._reports_reset else self._zero_outcome
+        self._observe_row(*self._observe_arguments)
+        return self._observation.copy(), self._info(outcome)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
         """Advance by one action.
@@ -158,8 +162,14 @@ class KernelEnv(gym.Env[Any, Any]):
             raise ResetNeeded(
                 "the episode is over or was never started: call reset() before step()"
             )
-        # The full check takes several microseconds, and almost every action is plain.
-        if not self._is_plain(action):
+        # The full check takes several microseconds, and almost every action is plain. By class and
+        # not by isinstance: True is an integer, too, and is left to the full check. Numbers are
+        # looked at here, since a call would cost more than the comparison.
+        if type(action) in _INTEGERS:
+            is_plain = 0 <= action < self._num_actions
+        else:
+            is_plain = self._is_plain_vector(action)
+        if not is_plain:
             action = self._rules.check_actions(action, ())
         # The buffer keeps its address, to which the compiled call is bound.
         self._actions[0] = action
@@ -250,17 +260,14 @@ class KernelEnv(gym.Env[Any, Any]):
         # A state may be cloned at the end of an episode; such a one needs a reset wherever it is
         # restored.
         self._needs_reset = bool(self._states["ended"][0])
-        return self._observe()
+        self._observe_row(*self._observe_arguments)
+        return self._observation.copy()
 
-    def _is_plain(self, action: Any) -> bool:
-        """Whether this is beyond doubt a valid action, found in 1 us at most.
+    def _is_plain_vector(self, action: Any) -> bool:
+        """Whether this is beyond doubt a valid action of numbers, found in 1 us at most.
 
         Comparing arrays takes 5.
         """
-        if type(action) in _INTEGERS:
-            # By class and not by isinstance: True is an integer, too, and is left to the full
-            # check.
-            return 0 <= action < self._num_actions
         if type(action) is not np.ndarray or not self._bounds or action.dtype not in _FLOATS:
             return False
         if action.shape != (len(self._bounds),):
@@ -271,25 +278,16 @@ class KernelEnv(gym.Env[Any, Any]):
         return True
 
     def _first_outcome(self) -> tuple[Any, ...]:
-        """What is reported right after a reset.
-
-        A constant, which spares 2 us, where the state has no say in it.
-        """
-        if self._rules.report_rows is None:
-            return self._zero_outcome
+        """What is reported right after a reset by a domain whose state has a say in it."""
         self._rules.report_reset(self._states, self._outcomes, _ONE_ROW)
         return self._outcomes.item()
-
-    def _observe(self) -> NDArray[np.float32]:
-        self._observe_row(*self._observe_arguments)
-        return self._observation.copy()
 
 
 def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
     """A function from an outcome tuple to the info of a step.
 
-    The display is compiled from the field names, as `collections.namedtuple` does, since zipping
-    costs six times more.
+    It is compiled from the field names, as `collections.namedtuple` does, since zipping costs six
+    times more.
     """
     # `item` gives a field that is an array as a view of the buffer, which the next step overwrites.
     dtype = rules.outcome_dtype
@@ -298,12 +296,13 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
         for i, name in enumerate(dtype.names or ())
     }
     components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
-    fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
-    # Compiled from text: a literal of known keys is several times quicker than a loop over them.
-    maker: Callable[[tuple[Any, ...]], Info] = eval(
-        f"lambda outcome: StepInfo({{{fields}'reward_components': {{{components}}}}})",
-        {"StepInfo": StepInfo},
-    )
+    # Key by key: a subclass of dict that is made from a display copies it, which costs twice as much.
+    lines = [f"info[{name!r}] = {position[name]}" for name in rules.info_names]
+    lines.append(f"info[{REWARD_COMPONENTS!r}] = {{{components}}}")
+    body = "\n    ".join(lines)
+    namespace: dict[str, Any] = {"StepInfo": StepInfo}
+    exec(f"def maker(outcome):\n    info = StepInfo()\n    {body}\n    return info\n", namespace)
+    maker: Callable[[tuple[Any, ...]], Info] = namespace["maker"]
     return maker
 
 

@@ -5,6 +5,7 @@ import pytest
 
 minari = pytest.importorskip("minari", reason="the extra data is not installed")
 
+from tests.support.trajectories import same_trajectories  # noqa: E402
 from wm_envs import record  # noqa: E402
 from wm_envs.data.minari import load_minari, save_minari  # noqa: E402
 
@@ -13,11 +14,11 @@ NUM_EPISODES = 2
 
 def test_record_load_and_recover(env_id, tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    dataset_id = f"{env_id.removesuffix('-v0').lower()}/random-v0"
+    dataset_id = f"{env_id.rpartition('-v')[0].lower()}/random-v0"
     data = record(env_id, episodes=NUM_EPISODES, seed=3)
     save_minari(data, dataset_id, env_id, author="tests", author_email="tests@example.org")
     loaded = load_minari(dataset_id)
-    assert all(np.array_equal(data[name], loaded[name]) for name in data)
+    assert same_trajectories(loaded, data)
     env = minari.load_dataset(dataset_id).recover_environment()
     assert env.spec.id == env_id
     # Row 0 played the first half of the episodes, from the seed itself.

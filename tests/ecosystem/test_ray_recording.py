@@ -4,12 +4,13 @@ import os
 import signal
 import time
 
-import numpy as np
 import pytest
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
+from tests.support.trajectories import same_trajectories  # noqa: E402
 from wm_envs import record  # noqa: E402
+from wm_envs.data.trajectories import Trajectories  # noqa: E402
 from wm_envs.errors import OptionError  # noqa: E402
 
 OPTIONS = {"episodes": 100, "seed": 11, "num_envs": 8, "episodes_per_task": 30}
@@ -22,10 +23,6 @@ def cluster():
     )
     yield
     ray.shutdown()
-
-
-def same(a, b):
-    return all(np.array_equal(a[name], b[name]) and a[name].dtype == b[name].dtype for name in b)
 
 
 class Policy:
@@ -52,18 +49,18 @@ def expected(policy):
         record("wm/TMaze-v0", episodes=size, seed=11 + 8 * number, num_envs=8, policy=policy)
         for number, size in enumerate((30, 30, 30, 10))
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Trajectories.concatenate(parts)
 
 
 def test_it_is_the_local_recordings_end_to_end():
     data = record("wm/TMaze-v0", backend="ray", **OPTIONS)
     assert len(data.lengths) == 100
-    assert same(data, expected("random"))
+    assert same_trajectories(data, expected("random"))
 
 
 def test_neither_the_number_of_workers_nor_another_call_changes_a_byte():
     first = record("CartPole-v1", backend="ray", num_workers=1, **OPTIONS)
-    assert same(first, record("CartPole-v1", backend="ray", num_workers=2, **OPTIONS))
+    assert same_trajectories(first, record("CartPole-v1", backend="ray", num_workers=2, **OPTIONS))
 
 
 def test_workers_that_die_in_the_middle_lose_nothing(tmp_path):
@@ -71,7 +68,7 @@ def test_workers_that_die_in_the_middle_lose_nothing(tmp_path):
     started = [name.split(".")[1] for name in os.listdir(tmp_path)]
     assert len(started) == 4 + 2  # each of the two deaths made one task start again
     (tmp_path / "other").mkdir()
-    assert same(data, expected(Policy(tmp_path / "other")))
+    assert same_trajectories(data, expected(Policy(tmp_path / "other")))
 
 
 def test_a_worker_killed_from_outside_loses_nothing(tmp_path):
@@ -93,7 +90,7 @@ def test_a_worker_killed_from_outside_loses_nothing(tmp_path):
     assert len(killed) == 1
     assert len(os.listdir(tmp_path)) == 5
     (tmp_path / "other").mkdir()
-    assert same(data, expected(Policy(tmp_path / "other")))
+    assert same_trajectories(data, expected(Policy(tmp_path / "other")))
 
 
 def test_a_task_that_always_dies_is_given_up(tmp_path):

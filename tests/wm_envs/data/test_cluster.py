@@ -6,11 +6,11 @@ Tests/ecosystem has the real one.
 import sys
 import types
 
-import numpy as np
 import pytest
 
+from tests.support.trajectories import same_trajectories
 from wm_envs import record
-from wm_envs.data.trajectories import ARRAY_NAMES, Trajectories
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 
 
@@ -87,11 +87,6 @@ def ray(monkeypatch):
     return module
 
 
-def same(a, b):
-    pairs = [(getattr(a, name), getattr(b, name)) for name in ARRAY_NAMES]
-    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
-
-
 def test_the_tasks_are_local_recordings_end_to_end_in_their_order(ray):
     data = record(
         "wm/TMaze-v0", episodes=25, seed=5, num_envs=4, backend="ray", episodes_per_task=10
@@ -101,7 +96,7 @@ def test_the_tasks_are_local_recordings_end_to_end_in_their_order(ray):
         record("wm/TMaze-v0", episodes=size, seed=5 + 4 * number, num_envs=4)
         for number, size in enumerate(sizes)
     ]
-    assert same(data, Trajectories.concatenate(parts))
+    assert same_trajectories(data, Trajectories.concatenate(parts))
     assert data.action_space == parts[0].action_space
     assert data.rewards.flags.writeable
     assert ray.most_running == 3

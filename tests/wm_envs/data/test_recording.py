@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 import wm_envs  # noqa: F401
+from tests.support.trajectories import same_trajectories
 from wm_envs import record, record_split
 from wm_envs.data.minari import load_minari, save_minari
-from wm_envs.data.trajectories import ARRAY_NAMES, Trajectories
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 
 
@@ -34,11 +35,6 @@ def registered():
     gym.register("test/Countdown-v0", Countdown)
     yield
     del gym.registry["test/Countdown-v0"]
-
-
-def same(a, b):
-    pairs = [(getattr(a, name), getattr(b, name)) for name in ARRAY_NAMES]
-    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in pairs)
 
 
 def test_whole_episodes_without_the_autoreset_step():
@@ -71,8 +67,8 @@ def test_short_episodes_are_not_favoured():
 @pytest.mark.parametrize("env_id", ["wm/Navigation-v0", "wm/PatternEcho-v0", "Pendulum-v1"])
 def test_equal_seeds_give_equal_bytes(env_id):
     first, again = (record(env_id, episodes=5, seed=7) for _ in range(2))
-    assert same(first, again)
-    assert not same(first, record(env_id, episodes=5, seed=8))
+    assert same_trajectories(first, again)
+    assert not same_trajectories(first, record(env_id, episodes=5, seed=8))
 
 
 def test_a_recording_is_what_the_single_environment_does():
@@ -123,7 +119,7 @@ def test_minari_keeps_everything(env_id, tmp_path, monkeypatch):
     save_minari(
         data, "wm/sequence-next/random-v0", env_id, author="tests", author_email="tests@example.org"
     )
-    assert same(load_minari("wm/sequence-next/random-v0"), data)
+    assert same_trajectories(load_minari("wm/sequence-next/random-v0"), data)
     assert (tmp_path / "wm" / "sequence-next" / "random-v0").is_dir()
     with pytest.raises(OptionError, match="exists"):
         save_minari(data, "wm/sequence-next/random-v0", env_id)

@@ -10,8 +10,9 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.trajectories import same_trajectories
 from wm_envs.data import Trajectories, TrajectoryError
-from wm_envs.data.trajectories import ARRAY_NAMES, Transitions
+from wm_envs.data.trajectories import Transitions
 
 
 def make(lengths=(2, 1, 3), seed=0):
@@ -193,9 +194,9 @@ def test_no_episodes_are_refused():
 @settings(max_examples=40, deadline=None)
 def test_episodes_put_together_again_are_the_whole(lengths, seed):
     data = make(tuple(lengths), seed)
-    assert same(Trajectories.concatenate(list(data)), data)
+    assert same_trajectories(Trajectories.concatenate(list(data)), data)
     order = np.random.default_rng(seed).permutation(len(data))
-    assert same(data.select(order).select(np.argsort(order)), data)
+    assert same_trajectories(data.select(order).select(np.argsort(order)), data)
     rows = data.transitions()
     ends = rows.terminations | rows.truncations
     again = Trajectories.from_transitions(
@@ -206,11 +207,7 @@ def test_episodes_put_together_again_are_the_whole(lengths, seed):
         rows.terminations,
         rows.truncations,
     )
-    assert same(again, data) or not ends[-1]
-
-
-def same(first, second):
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ARRAY_NAMES)
+    assert same_trajectories(again, data) or not ends[-1]
 
 
 def test_spaces_stay_with_parts_and_files(tmp_path):
@@ -225,7 +222,7 @@ def test_spaces_stay_with_parts_and_files(tmp_path):
         action_space=spaces.MultiDiscrete([2, 2]),
     )
     loaded = Trajectories.load(data.select([0]).save(tmp_path / "data"))
-    assert same(loaded, data)
+    assert same_trajectories(loaded, data)
     assert (loaded.observation_space, loaded.action_space) == (
         data.observation_space,
         data.action_space,
