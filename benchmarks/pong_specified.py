@@ -141,7 +141,7 @@ def play(config: Config, level: Specified, steps: int, seed: int) -> dict[str, A
     checkpoints = None if folder is None else folder / f"{level}_{steps}_{seed}"
     training.train(checkpoints, callback=lambda _, figures: print(json.dumps(figures), flush=True))
     played = time.process_time()
-    row = {"figure": "play", "level": level, "steps": steps, "seed": seed}
+    row: dict[str, Any] = {"figure": "play", "level": level, "steps": steps, "seed": seed}
     row |= training.evaluate(config.games)
     row["repeat_action_probability"] = config.dream.repeat_action_probability
     row["dream_updates"] = list(dream.round_updates)
