@@ -43,6 +43,7 @@ KEY = ("figure", "level", "steps", "seed")
 NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
     "One row per finished run; seeds and levels that are missing were not run.",
+    "The rows of the world model were run before forests were selected on open steps.",
     "Rivals are quoted: OC-STORM from object positions, without sticky actions, 100,000 steps; "
     "PoE-World from programs, a language model's prior and a demonstration, 3,000 steps.",
 )
