@@ -129,6 +129,7 @@ def main(config: Config) -> dict[str, Any]:
         tuning_seeds=config.tuning_seeds,
         seeds=config.seeds,
         budget=lambda _: {"real_steps": config.real_steps},
+        trial_budget={"real_steps": config.tuning_real_steps},
         folder=config.output_dir,
     )
     random_agent = RandomAgent(gym.make(config.env_id).action_space, 0)

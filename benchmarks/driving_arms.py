@@ -89,6 +89,7 @@ def main(config: Config) -> dict[str, Any]:
         tuning_seeds=config.tuning_seeds,
         seeds=config.seeds,
         budget=lambda arm: {"budget": budget(arm, 1.0, config)},
+        trial_budget={"tuning_share": config.tuning_share},
         folder=config.output_dir,
     )
     reference = sac.DrivingSACConfig().evaluation.reference_returns(config.seeds[0])

@@ -1,67 +1,129 @@
 """Ten expert episodes: adversarial IRL beside behavioral cloning, five seeds of two tasks.
 
     python -m benchmarks.irl_adversarial
+    python -m benchmarks.irl_adversarial --mode nothing
+    python -m benchmarks.irl_adversarial --mode world-model
 
 Runs the script `examples/irl_imitation.py` by seed, as its user would. Shares are of the way from
-random actions to the expert's return. AIRL starts from a cloned policy; one seed of CartPole starts
-from nothing as well, to see what the inferred reward alone teaches.
+random actions to the expert's return. AIRL starts from a cloned policy, from nothing, or from nothing
+in a world model of the demonstrations and a log of random actions, where it takes no step of the task
+(the pendulum alone). Settings were chosen on seeds from 100 on.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 
-from benchmarks.report import write_result
+import wm_agents as wma
+from benchmarks.report import append_row, read_rows, write_result
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "irl_imitation.py"
+
+
+FLAGS = {
+    "clone": (),
+    "nothing": ("--from-nothing", "--num-envs=16"),
+    "world-model": ("--from-nothing", "--in-world-model", "--num-envs=64"),
+}
+NAMES = {
+    "clone": "irl_adversarial",
+    "nothing": "irl_from_nothing",
+    "world-model": "irl_in_world_model",
+}
+STEPS = {
+    "clone": {"CartPole-v1": 12_000, "Pendulum-v1": 16_000},
+    "nothing": {"CartPole-v1": 65_536, "Pendulum-v1": 98_304},
+    "world-model": {"Pendulum-v1": 98_304},
+}
+"""Steps of AIRL by mode and task."""
 
 
 @dataclass(frozen=True)
 class Config:
     """What to run."""
 
+    mode: Literal["clone", "nothing", "world-model"] = "clone"
+    """Where AIRL starts, and where it acts."""
     num_seeds: int = 5
     """Seeds of each task."""
-    cart_pole_steps: int = 12_000
-    """Steps of AIRL."""
-    pendulum_steps: int = 16_000
-    """Steps of AIRL."""
-    scratch_steps: int = 40_000
-    """Steps of AIRL on CartPole from nothing; 0 leaves it out."""
+    folder: Path = Path("runs/irl_adversarial")
+    """Where finished runs are kept, which are not run again."""
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Run all; results are written after every seed."""
-    jobs = []
-    for seed in range(config.num_seeds):
-        jobs.append(("CartPole-v1", seed, config.cart_pole_steps, []))
-        jobs.append(("Pendulum-v1", seed, config.pendulum_steps, []))
-    if config.scratch_steps:
-        scratch = ("CartPole-v1 from nothing", 0, config.scratch_steps, ["--no-starts-from-clone"])
-        jobs.insert(2, scratch)
+    """Run all; results are written once every seed of every task is there."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for name, seed, num_steps, flags in jobs:
-        runs.setdefault(name, []).append(imitate(name.split()[0], seed, num_steps, flags))
-        print(name, runs[name][-1], flush=True)
-        num_done = len(runs["CartPole-v1"])
-        arguments = f"--num-seeds {num_done} --scratch-steps {config.scratch_steps}"
-        write_result(
-            "irl_adversarial",
-            summarize(runs),
-            seeds=range(num_done),
-            command=f"python -m benchmarks.irl_adversarial {arguments}",
-        )
+    for env_id, num_steps in STEPS[config.mode].items():
+        for seed in range(config.num_seeds):
+            run = finished_run(config, env_id, seed, num_steps)
+            if config.mode != "clone":
+                run = without_cloning(run)
+            runs.setdefault(env_id, []).append(run)
+            print(env_id, seed, f"share {run['share_airl']:.3f}", flush=True)
+    write_result(
+        NAMES[config.mode],
+        summarize(runs),
+        seeds=range(config.num_seeds),
+        command=(
+            f"python -m benchmarks.irl_adversarial --mode {config.mode} "
+            f"--num-seeds {config.num_seeds}"
+        ),
+    )
+    if config.mode != "clone":
+        draw(runs, config.folder / f"{NAMES[config.mode]}.png")
     return summarize(runs)
 
 
-def imitate(env_id: str, seed: int, num_steps: int, flags: list[str]) -> dict[str, Any]:
+def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """How the shares grew, over all seeds."""
+    curves = {}
+    steps = {}
+    for env_id, parts in runs.items():
+        curves[env_id] = [
+            [
+                (value - run["curve_random"]) / (run["curve_expert"] - run["curve_random"])
+                for _, value in run["curve"]
+            ]
+            for run in parts
+        ]
+        steps[env_id] = [step for step, _ in parts[0]["curve"]]
+    wma.plot_learning_curves(
+        path,
+        curves,
+        steps,
+        "share of the expert's return (random 0)",
+        threshold=0.95,
+        xlabel="steps of the learner",
+        title=f"AIRL from ten episodes, {len(parts)} seeds",
+    )
+
+
+def finished_run(config: Config, env_id: str, seed: int, num_steps: int) -> dict[str, Any]:
+    """The summary of a run, from the folder where it is there."""
+    flags = FLAGS[config.mode]
+    key = {"mode": config.mode, "env_id": env_id, "num_steps": num_steps, "flags": [*flags]}
+    for row in read_rows(config.folder):
+        if row["seed"] == seed and all(row[name] == value for name, value in key.items()):
+            return {name: value for name, value in row.items() if name not in key}
+    run = imitate(env_id, seed, num_steps, flags)
+    append_row(config.folder, key | run)
+    return run
+
+
+def without_cloning(run: dict[str, Any]) -> dict[str, Any]:
+    """A run beside the expert and random actions alone: cloning is compared with in one place."""
+    return {name: value for name, value in run.items() if "cloning" not in name}
+
+
+def imitate(env_id: str, seed: int, num_steps: int, flags: Sequence[str]) -> dict[str, Any]:
     """The summary of one run of the script."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"env-id": env_id, "seed": seed, "total-timesteps": num_steps}
@@ -79,6 +141,8 @@ def summarize(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for name, parts in runs.items():
         for arm in ("share_airl", "share_cloning"):
+            if arm not in parts[0]:
+                continue
             values = [part[arm] for part in parts]
             figures |= {
                 f"{name} {arm} median": float(np.median(values)),

@@ -92,6 +92,8 @@ TASKS = {
     ),
     "delayed match": Task("wm/DelayedMatch-v0", {}, 12_800),
     "maze": Task("wm/TMaze-v0", {"num_cues": 4, "length": 4}, 12_800),
+    # Twenty steps an episode: about what the leaderboard gives, and no more.
+    "puzzle": Task("wm/PermPuzzle-v0", {}, 3_200),
     "navigation": Task("wm/Navigation-v0", {}, 6_400),
     "sequence": Task("wm/SequenceNext-v0", {}, 6_400),
 }
@@ -163,13 +165,14 @@ SCALING_CELLS = {
         *option_cells("demonstrations", "num_demonstrations", (5, 10, 20)),
     ],
     "delayed match": [
-        *option_cells("symbols", "num_symbols", (4, 8, 16)),
+        *option_cells("symbols", "num_symbols", (4, 8, 16, 64)),
         *option_cells("delay", "delay", (1, 2, 4)),
     ],
     "maze": [
         *option_cells("cues", "num_cues", (4, 8, 16)),
         *option_cells("length", "length", (4, 6, 8)),
     ],
+    "puzzle": option_cells("level", "level", (1, 2)),
 }
 STRUCTURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "attention": ({}, {}),
@@ -221,8 +224,8 @@ def arms_of(question: Question) -> dict[str, Arm]:
     arms: dict[str, Arm] = {}
     if question == "scaling":
         for task in SCALING_CELLS:
-            # Of recall the targets' question has the placebo.
-            arms |= with_and_without(task, placebo=task != "paired recall")
+            # Of recall the targets' question has the placebo; of the puzzle nothing is learned.
+            arms |= with_and_without(task, placebo=task not in ("paired recall", "puzzle"))
     elif question == "structure":
         for name, (network, changes) in STRUCTURES.items():
             arms[f"recall, {name}"] = Arm("recall", changes=changes, network=network)

@@ -2,12 +2,13 @@
 
     python -m benchmarks.out_of_distribution
 
-An ensemble is fitted to random play in a pendulum, and to the expert's driving, disturbed. Scores
-are calibrated on other episodes of the same kind. They then face episodes of the same world, of
-other policies and of changed parameters, pooled: the AUROC of each score against "the model errs
-by more than the tolerance within the horizon from here", and against the world alone. Driving, an
-agent that hands over to a careful fallback once it is surprised is held against one that does not.
-One row per task and seed is added to the result, in place of an older one.
+An ensemble is fitted to random play in a pendulum and on a board of lights, and to the expert's
+driving, disturbed. Scores are calibrated on other episodes of the same kind. They then face
+episodes of the same world, of other policies and of changed parameters, pooled: the AUROC of each
+score against "the model errs by more than the tolerance within the horizon from here", and against
+the world alone. Driving, an agent that hands over to a careful fallback once it is surprised is
+held against one that does not. One row per task and seed is added to the result, in place of an
+older one.
 """
 
 import time
@@ -41,11 +42,13 @@ KEY = ("task", "seed")
 SMALL = EnsembleConfig(
     num_members=3, dynamics_widths=(64, 64), reward_widths=(16,), termination_widths=(16,)
 )
-MEMORY = {"pendulum": 25.0, "driving": 8.0}  # steps of the surprise; a car has little time
+# Steps of the surprise; a car has little time.
+MEMORY = {"pendulum": 25.0, "driving": 8.0, "symbolic": 25.0}
 HEAVY_PENDULUM = "PendulumOfMass-v0"
 NOTES = (
     "Wrong means an error beyond the tolerance in any feature, in standard deviations of training; "
-    "the tolerance is what 5% of the calibration's windows pass. Settings were fixed on seed 0.",
+    "the tolerance is what 5% of the calibration's windows pass. Settings were fixed on seed 0, the "
+    "optimizer steps on seeds 10 and 11.",
     "All scores use what was known before the step; surprise is the error of the steps before it.",
 )
 
@@ -54,15 +57,15 @@ NOTES = (
 class Config:
     """What to run."""
 
-    tasks: tuple[str, ...] = ("pendulum", "driving")
-    """Of the two."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    tasks: tuple[str, ...] = ("pendulum", "driving", "symbolic")
+    """Of the three."""
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Of recordings, weights and drives."""
     horizon: int = 16
     """Steps within which a model errs or not."""
     wrong_as_ever: float = 0.05
     """Share of calibration windows that err by more than the tolerance, which follows from it."""
-    num_updates: int = 600
+    num_updates: int = 2000
     """Optimizer steps of a fit."""
     drives: int = 6
     """Planned drives of each kind and seed."""
@@ -174,6 +177,30 @@ def fitted(
     model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
     model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
     return OODDetector(model, train, calibration, memory=memory, seed=seed)
+
+
+def symbolic(seed: int, config: Config) -> dict[str, Any]:
+    """Random play on a board of lights, then on one whose buttons press other cells.
+
+    Another level has other spaces, which the model would refuse; another instance looks the same.
+    """
+
+    def play(offset: int, episodes: int, instance: int = 0) -> Trajectories:
+        return record(
+            "wm/LightsOut-v0",
+            episodes=episodes,
+            seed=10_000 * seed + offset,
+            env_kwargs={"instance": instance, "time_limit": 100},
+            progress=False,
+        )
+
+    train, calibration = play(0, 20), play(1000, 20)
+    recordings = {
+        "as in training": play(2000, 10),
+        "another instance": play(3000, 10, instance=seed),
+    }
+    detector = fitted(train, calibration, MEMORY["symbolic"], seed, config)
+    return face("wm/LightsOut-v0", detector, train, calibration, recordings, config)
 
 
 # Driving
@@ -298,7 +325,7 @@ def planned_drive(seed: int, grip: float, detector: OODDetector | None) -> dict[
     return {"return": total, "has_crashed": bool(has_crashed), "stopped": stopped}
 
 
-TASKS = {"pendulum": pendulum, "driving": driving}
+TASKS = {"pendulum": pendulum, "driving": driving, "symbolic": symbolic}
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:

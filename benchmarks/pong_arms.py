@@ -2,7 +2,7 @@
 
     python -m benchmarks.pong_arms
     python -m benchmarks.pong_arms --arms rule
-    python -m benchmarks.pong_arms --arms ppo --seeds 0 1 --num-trials 4
+    python -m benchmarks.pong_arms --arms ppo rule dream "linear dream"
 
 All arms play the compiled game, which is equal to the original, with sticky actions, and read the
 same features of the same view, estimated from the same scripted first steps:
@@ -15,9 +15,13 @@ same features of the same view, estimated from the same scripted first steps:
   will rest, is near a number.
 
 Each arm has the same number of trials on the same tuning seeds; a rule has its number to choose. A
-finished trial or run is a line in the output folder: the command goes on where it was stopped.
+dream that is left out is a reference, and tuned less than the others: the committed runs of
+`benchmarks.pong_dream`, all with one configuration. Where dreams are run, their updates and those of
+their models are as many per real step as there. A finished trial or run is a line in the output
+folder: the command goes on where it was stopped.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +33,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, append_row, read_rows, write_result
 from benchmarks.tuning import Settings, tuned_rows
 from wm_agents.domains.pong.dreaming import DREAM_PPO, EVALUATION_SEED, DreamConfig, DreamTraining
 from wm_agents.domains.pong.object_view import PongView
@@ -56,16 +60,19 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     "dream": DREAM,
     "linear dream": DREAM,
     "ppo": {
-        "learning_rate": [3e-4, 1e-3, 1e-4],
+        "learning_rate": [3e-4, 1e-3, 7e-4],
         "ent_coef": [0.01, 0.003, 0.03],
         "shaping": [0.2, 0.0, 0.5],
         "n_epochs": [20, 10, 40],
-        "num_envs": [8, 16],
         "gamma": [0.99, 0.97],
     },
     "rule": {"aim": [7.0, 5.0, 3.0, 0.0], "margin": [2.0, 1.0, 4.0], "fires": [True, False]},
 }
+COMMITTED = "dream, committed"
+LONGER = "ppo, more real steps"
 SPECIFIED = {
+    LONGER: "PongView: features",
+    COMMITTED: "PongView: features, and much of the rules",
     "dream": "PongView: features, and much of the rules",
     "linear dream": "PongView: features, and much of the rules",
     "ppo": "PongView: features",
@@ -77,26 +84,30 @@ SPECIFIED = {
 class Config:
     """What to run."""
 
-    arms: tuple[str, ...] = tuple(CHOICES)
-    """Names in CHOICES; the result is written once all arms are there."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """One run of every arm each."""
+    arms: tuple[str, ...] = ("ppo", "rule")
+    """Names in CHOICES; a result needs two."""
+    seeds: tuple[int, ...] = (10, 11)
+    """One run of every arm each; none of those on which anything was ever tuned."""
     tuning_seeds: tuple[int, ...] = (1000,)
     """What the trials run on."""
-    num_trials: int = 4
+    num_trials: int = 6
     """Settings that are tried for each arm."""
     max_real_steps: int = 100_000
     """Of each run, the scripted first fifth included."""
-    tuning_real_steps: int = 50_000
+    tuning_real_steps: int = 20_000
     """Of each trial."""
     repeat_action_probability: float = 0.25
     """Sticky actions."""
-    games: int = 20
-    """Full games of each evaluation."""
+    longer_real_steps: int = 200_000
+    """Of PPO with the same settings and more real steps, where its CPU is still below the dream's."""
+    longer_seeds: tuple[int, ...] = (10, 11)
+    """Runs of that."""
+    games: int = 10
+    """Full games of each evaluation; the committed dreams played 20."""
     output_dir: Path = Path("runs/pong_arms")
     """Folder of finished trials and rows."""
     results_dir: Path = RESULTS
-    """Folder of pong_arms.json."""
+    """Folder of pong_arms.json, and of pong_dream.json."""
 
 
 class Rule:
@@ -141,19 +152,67 @@ def main(config: Config) -> dict[str, Any]:
         tuning_seeds=config.tuning_seeds,
         seeds=config.seeds,
         budget=lambda _: {"max_real_steps": config.max_real_steps},
+        trial_budget={"max_real_steps": config.tuning_real_steps},
         folder=config.output_dir,
     )
-    if len(arms) < len(CHOICES):
-        return {}
-    figures = {"summary": summarize(rows), "tuning": tuning, "rows": rows}
+    references = {}
+    if "dream" not in arms:
+        references[COMMITTED] = (
+            "one configuration, found on other seeds before; nothing was tuned here"
+        )
+        rows = [*rows, *committed_dreams(config)]
+    if "ppo" in arms:
+        references[LONGER] = "the settings of the arm of which it is a longer run"
+        rows = [*rows, *longer_rows(tuning["ppo"]["best"], config)]
+    figures = {"summary": summarize(rows), "references": references, "tuning": tuning, "rows": rows}
     command = f"python -m benchmarks.{NAME} --seeds {' '.join(map(str, config.seeds))}"
     write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
     print(figures["summary"], flush=True)
     return figures
 
 
+def longer_rows(settings: Settings, config: Config) -> list[dict[str, Any]]:
+    """PPO with more real steps; rows that are in the folder are not run again."""
+    longer = replace(config, max_real_steps=config.longer_real_steps)
+    rows = []
+    for seed in config.longer_seeds:
+        key = {
+            "arm": LONGER,
+            "seed": seed,
+            "settings": settings,
+            "max_real_steps": longer.max_real_steps,
+        }
+        finished = read_rows(config.output_dir, "longer")
+        found = [row for row in finished if all(row[name] == key[name] for name in key)]
+        if not found:
+            found = [key | run("ppo", settings, seed, longer)]
+            append_row(config.output_dir, found[0], "longer")
+            print(found[0], flush=True)
+        rows.append(found[0])
+    return rows
+
+
+def committed_dreams(config: Config) -> list[dict[str, Any]]:
+    """The dreams of `benchmarks.pong_dream` with as many real steps and the same sticky actions."""
+    text = (config.results_dir / "pong_dream.json").read_text(encoding="utf-8")
+    return [
+        {
+            "arm": COMMITTED,
+            "seed": row["seed"],
+            "max_real_steps": row["real_steps"],
+            "mean_score": row["mean_score"],
+            "worst_game": row["worst_game"],
+            "real_steps": row["real_steps"],
+            "cpu_seconds": row["total_cpu_seconds"],
+        }
+        for row in json.loads(text)["figures"]["rows"]
+        if row["arm"] == "dream"
+        and row["repeat_action_probability"] == config.repeat_action_probability
+    ]
+
+
 def run(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
-    """Learn and play; CPU is that of learning, and of the games where they are all there is."""
+    """Learn and play; CPU is that of both."""
     began = time.process_time()
     figures = RUNS[arm](settings, seed, config)
     kept = {name: figures[name] for name in ("mean_score", "worst_game", "real_steps")}
@@ -165,8 +224,12 @@ def run_dream(
 ) -> dict[str, Any]:
     """PPO in the world model."""
     first_rate, first_entropy = settings["learning_rate"], settings["entropy"]
+    usual = DreamConfig()
+    share = config.max_real_steps / usual.max_real_steps
     training = DreamTraining(
         DreamConfig(
+            dream_updates=tuple(max(1, round(share * updates)) for updates in usual.dream_updates),
+            model=replace(usual.model, num_updates=max(1, round(share * usual.model.num_updates))),
             env_id=ENV_ID,
             seed=seed,
             max_real_steps=config.max_real_steps,
@@ -200,6 +263,9 @@ def run_ppo(settings: Settings, seed: int, config: Config) -> dict[str, Any]:
             scripted_steps=round(SCRIPTED_SHARE * config.max_real_steps),
             ends_at_points=True,
             widths=DREAM_PPO.widths,
+            # As many steps an update as eight games of 256, in half the time.
+            num_envs=16,
+            num_steps=128,
             **settings,
         )
     )
@@ -233,7 +299,7 @@ RUNS: dict[str, Callable[[Settings, int, Config], dict[str, Any]]] = {
 def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each arm's mean over seeds with its interval, and what it took."""
     summary = {}
-    for arm in CHOICES:
+    for arm in dict.fromkeys(row["arm"] for row in rows):
         mine = [row for row in rows if row["arm"] == arm]
         scores = [row["mean_score"] for row in mine]
         interval = stratified_bootstrap(scores, np.mean)

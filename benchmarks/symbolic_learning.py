@@ -4,6 +4,7 @@
     python -m benchmarks.symbolic_learning --part solved    # how long the best run without it takes
     python -m benchmarks.symbolic_learning --part hard      # the hardest recall level, through the curriculum
     python -m benchmarks.symbolic_learning --part quick     # what the quick start shows of rule recall
+    python -m benchmarks.symbolic_learning --part short     # rule recall in the leaderboard's 50,000 steps
     python -m benchmarks.symbolic_learning --part nulls     # tasks where it cannot help
     python -m benchmarks.symbolic_learning --part simple    # tasks that every run should solve
 
@@ -70,6 +71,27 @@ HARD = replace(
 )
 HARD_LEVELS = [{"num_queries": number} for number in (1, 2, 3, 4)]
 """All of the hardest level's size; what grows is how many answers one reward is for."""
+# For the few steps of the leaderboard. Small batches make many updates of them; a discount and a
+# baseline of values keep the one reward at the end from pushing at all the actions before, which
+# mean nothing; one layer of two observations a token needs no positions. It was the best of thirty
+# settings on seeds 900 to 905, where it solved 2 of 6 runs.
+SHORT = replace(
+    RECALL,
+    network=NetworkConfig(
+        width=64,
+        feedforward_width=128,
+        num_layers=1,
+        num_heads=2,
+        has_previous_observation=True,
+        has_positions=False,
+    ),
+    weights=LossWeights(entropy=0.01, world_model=10.0),
+    episodes_per_update=8,
+    gamma=0.5,
+    baseline="value",
+    prediction_reward_weight=0.0,
+)
+SHORT_STEPS = 50_000
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
 # updates of 64 episodes, and the entropy weight: rare cases need a policy that goes on trying
 SIMPLE_TASKS = {
@@ -79,7 +101,7 @@ SIMPLE_TASKS = {
     "Navigation": (1000, 0.05),
 }
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "rule_recall.png"
-Part = Literal["recall", "solved", "hard", "quick", "nulls", "simple"]
+Part = Literal["recall", "solved", "hard", "quick", "short", "nulls", "simple"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,7 @@ def main(config: Config) -> dict[str, Any]:
         "solved": solved,
         "hard": hard,
         "quick": quick,
+        "short": short,
         "nulls": nulls,
         "simple": simple,
     }
@@ -236,6 +259,26 @@ def quick(config: Config) -> dict[str, Any]:
         "num_seeds_at_90": int((result.final >= 0.9).sum()),
         **result.to_figures(),
     }
+
+
+def short(config: Config) -> dict[str, Any]:
+    """Rule recall in the steps that the leaderboard gives, with `SHORT` and with the defaults.
+
+    The defaults are what the leaderboard runs; they were not tuned for this task.
+    """
+    figures: dict[str, Any] = {"steps": SHORT_STEPS}
+    for name, settings in (("short", SHORT), ("defaults", ReinforceConfig(num_seeds=10))):
+        agent = Reinforce("wm/RuleRecall-v0", settings, seed=config.seed)
+        agent.learn(SHORT_STEPS)
+        final = success_rates(agent, 500, 0)
+        figures |= {
+            **stratified_bootstrap(final).flatten(f"{name}_iqm"),
+            **stratified_bootstrap(final, np.mean).flatten(f"{name}_mean"),
+            f"{name}_seeds_at_90": int((final >= 0.9).sum()),
+            f"{name}_success": final.round(3).tolist(),
+            f"{name}_real_steps": float(agent.num_steps.mean()),
+        }
+    return figures
 
 
 def nulls(config: Config) -> dict[str, Any]:

@@ -104,6 +104,26 @@ def null_rows(nulls: Figures) -> Iterator[Row]:
         )
 
 
+def auxiliary_rows(*tasks: Figures) -> Iterator[Row]:
+    """Every arm of every task, with the seeds that solved it and the costs of a seed."""
+    for task in tasks:
+        where = task["env_id"]
+        if task["scale_of_observations"] != 1.0:
+            where += f", observations x {task['scale_of_observations']:g}"
+        for arm, cell in task["arms"].items():
+            episodes = cell["median_episodes_to_90"]
+            mine = [row for row in task["rows"] if row["arm"] == arm]
+            yield (
+                where,
+                arm,
+                between(*(cell[f"iqm{end}"] for end in ("", "_low", "_high")), 3),
+                f"{cell['runs_solved']} of {cell['runs']}",
+                episodes if isinstance(episodes, str) else number(episodes),
+                number(mine[0]["real_steps"]),
+                number(cell["cpu_seconds"] / cell["runs"]),
+            )
+
+
 def simple_rows(simple: Figures, hard: Figures) -> Iterator[Row]:
     """Solved by REINFORCE with its defaults, and the one that is not solved."""
     for name in ("SequenceNext", "Conditional", "DelayedMatch", "Navigation"):
@@ -143,7 +163,7 @@ def puzzle_rows(*tasks: Figures) -> Iterator[Row]:
         dqn = "not measured"
         for budget, row in task.get("dqn_hindsight", {}).items():
             rate = between(row["success_rate"], row["low"], row["high"])
-            dqn = f"{rate} after {int(budget):,} steps"
+            dqn = f"{rate} after {int(budget):,} steps, {len(row['by_seed'])} seeds"
         yield f"{task['env_id']}{level}", number(steps["learned"]), table, dqn
 
 
@@ -336,6 +356,37 @@ def crash_rows(figures: Figures) -> Iterator[Row]:
         yield words, fixed(figures[f"ap_1s{end}"], 3), fixed(figures[f"auroc_1s{end}"], 3)
 
 
+def crash_baseline_rows(figures: Figures) -> Iterator[Row]:
+    """What warns without imagining anything, beside what imagines."""
+    for name, row in figures["warnings"]["rows"].items():
+        yield name, fixed(row["average_precision"], 3), fixed(row["auroc"], 3)
+
+
+def shield_rows(figures: Figures) -> Iterator[Row]:
+    """Rules of handing over, with the share of the time that they drive and what they cost."""
+    for name, row in figures["shield"].items():
+        yield (
+            name,
+            percent(row["share_handed_over"]),
+            percent(row["departures_removed"]),
+            percent(row["lap_time_cost"]),
+            percent(row["lap_time_cost_by_noise"]["0.0"]),
+        )
+
+
+def pong_arm_rows(figures: Figures) -> Iterator[Row]:
+    """Each arm's score with both of its costs."""
+    for arm, row in figures["summary"].items():
+        yield (
+            arm,
+            between(*(row[f"mean_score{end}"] for end in ("", "_low", "_high"))),
+            str(row["num_seeds"]),
+            number(row["real_steps"]),
+            number(row["cpu_seconds"]),
+            row["specified"],
+        )
+
+
 def fidelity_rows(figures: Figures) -> Iterator[Row]:
     """Games that were compared frame by frame."""
     for key, words in (("repeat 0", "no sticky actions"), ("repeat 0.25", "sticky actions")):
@@ -348,17 +399,22 @@ def fidelity_rows(figures: Figures) -> Iterator[Row]:
 
 
 def speed_rows(figures: Figures) -> Iterator[Row]:
-    """Single environments and batches of 4,096, beside CartPole in the same run."""
+    """Single environments and batches of 4,096, beside CartPole in the same run.
+
+    CartPole's batches reset in the next step; ours also in the same one, which some libraries need.
+    """
     rows = {row["name"]: row for row in figures["rows"]}
     ids = dict.fromkeys(name.split()[0] for name in rows)
     for env_id in ids:
         single, batch = rows[f"{env_id} single"], rows[f"{env_id} x 4096 NextStep"]
+        same_step = rows.get(f"{env_id} x 4096 SameStep")
         yield (
             env_id,
             number(single["steps_per_cpu_second"]),
             fixed(single["ratio"], 1),
             number(batch["steps_per_cpu_second"]),
             fixed(batch["ratio"], 1),
+            fixed(same_step["ratio"], 2) if same_step else "",
         )
 
 
@@ -410,14 +466,6 @@ def planning_speed_bars(figures: Figures) -> list[Bar]:
     ]
 
 
-def budget_rows(figures: Figures) -> Iterator[Row]:
-    """Samples and iterations of planners with a warm start."""
-    for name, row in figures["budgets"].items():
-        loss = f"{fixed(row['minus_reference'])} ± {fixed(row['minus_reference_standard_error'])}"
-        seconds = fixed(row["cpu_seconds_per_episode"], 1)
-        yield name, fixed(row["mean_return"], 1), loss, seconds
-
-
 def curve_rows(figures: Figures) -> Iterator[Row]:
     """The same for several budgets of each planner, with intervals over episodes."""
     for planner, budgets in figures["curves"].items():
@@ -433,8 +481,10 @@ def training_speed_rows(reinforce: Figures, ensemble: Figures) -> Iterator[Row]:
         "reinforce, 1 seeds": "Reinforce, one seed",
         "reinforce, 10 seeds": "Reinforce, ten seeds stacked",
     }
-    for name, value in reinforce["seed_updates_per_cpu_second"].items():
-        yield words.get(name, name), f"{number(value)} updates"
+    several = reinforce["episodes_of_14_steps"]
+    for length, figures in (("one step", reinforce), ("14 steps", several)):
+        for name, value in figures["seed_updates_per_cpu_second"].items():
+            yield f"{words.get(name, name)}, episodes of {length}", f"{number(value)} updates"
     for key, name in (
         ("separate_networks", "ensemble as separate networks"),
         ("one_program_float32", "EnsembleModel, float32"),
@@ -459,13 +509,21 @@ def take_away_rows(figures: Figures) -> Iterator[Row]:
         yield f"{name}, ONNX", size, error
 
 
-def recovery_rows(recovery: Figures, sampled: Figures, grid: Figures) -> Iterator[Row]:
+def recovery_rows(
+    recovery: Figures, bootstrap: Figures, sampled: Figures, grid: Figures
+) -> Iterator[Row]:
     """Rewards that are known, inferred again."""
     yield (
         "20 generated countries, cosine to the truth",
         fixed(recovery["cosine_median"], 3),
         f"{fixed(recovery['cosine_worst_decile'], 3)} (worst decile)",
         percent(recovery["coverage_90"]),
+    )
+    yield (
+        "... intervals by bootstrap of episodes",
+        "",
+        "",
+        percent(bootstrap["coverage_90_bootstrap"]),
     )
     for key, name in (("pendulum", "Pendulum-v1"), ("driving", "wm/Driving-v0")):
         yield (
@@ -482,13 +540,19 @@ def recovery_rows(recovery: Figures, sampled: Figures, grid: Figures) -> Iterato
     )
 
 
-def imitation_rows(figures: Figures) -> Iterator[Row]:
+def imitation_rows(clone: Figures, nothing: Figures, world: Figures) -> Iterator[Row]:
     """Shares of the expert's return."""
-    for task in ("CartPole-v1", "Pendulum-v1", "CartPole-v1 from nothing"):
-        for arm, words in (("airl", "AIRL"), ("cloning", "behavioral cloning")):
-            median = figures[f"{task} share_{arm} median"]
-            worst = figures[f"{task} share_{arm} worst"]
-            yield task, words, fixed(median, 3), fixed(worst, 3)
+    arms = {"airl": "AIRL, from a clone", "cloning": "behavioral cloning"}
+    for task in ("CartPole-v1", "Pendulum-v1"):
+        for arm, words in arms.items():
+            yield task, words, *_shares(clone, f"{task} share_{arm}")
+        yield task, "AIRL, from nothing", *_shares(nothing, f"{task} share_airl")
+    yield task, "AIRL, in a world model alone", *_shares(world, f"{task} share_airl")
+
+
+def _shares(figures: Figures, name: str) -> tuple[str, str]:
+    """Median and worst seed."""
+    return fixed(figures[f"{name} median"], 3), fixed(figures[f"{name} worst"], 3)
 
 
 def preference_rows(figures: Figures) -> Iterator[Row]:

@@ -91,6 +91,23 @@ THEMES = (
                 "success rate after 64,000 episodes",
             ),
             Table(
+                "Which loss helps",
+                ("auxiliary_tasks_rulerecall",),
+                (
+                    "Id",
+                    "Arm",
+                    "Success rate",
+                    "Seeds at 90%",
+                    "Median episodes to 90%",
+                    "Real steps a seed",
+                    "CPU-seconds a seed",
+                ),
+                rows.auxiliary_rows,
+                "Arms that are tuned alike; the network and curriculum that they share were found for "
+                "the first of them before. Interquartile means of greedy success on seeds that nothing "
+                "was tuned on.",
+            ),
+            Table(
                 "Where it cannot help",
                 ("symbolic_learning_nulls",),
                 ("Id", "With", "Without", "Difference"),
@@ -143,7 +160,8 @@ THEMES = (
                     "DQN with hindsight",
                 ),
                 rows.puzzle_rows,
-                "Median real steps of ten seeds until nine of ten puzzles are solved. "
+                "Median real steps until nine of ten puzzles are solved, ten seeds of the first two; the "
+                "table is given what is rewarded, the token model begins with a guess that holds here. "
                 "TokenAutomaton has no structure to find and is the control.",
             ),
         ),
@@ -162,6 +180,15 @@ THEMES = (
                 "input is the positions of the objects, and much of the rules is specified.",
                 rows.pong_dream_bars,
                 "mean score in games to 21",
+            ),
+            Table(
+                "What the model adds in Pong",
+                ("pong_arms",),
+                ("Player", "Mean score", "Seeds", "Real steps", "CPU-seconds", "Told"),
+                rows.pong_arm_rows,
+                "PPO without a model has the dream's features, shaping, points as ends and scripted "
+                "first steps, and six trials of its settings; so has the rule. The dream was not "
+                "tuned here. Brackets around two seeds are these two.",
             ),
             Table(
                 "SAC on Pendulum",
@@ -274,6 +301,26 @@ THEMES = (
                 ("Risk from", "Average precision", "AUROC"),
                 rows.crash_rows,
             ),
+            Table(
+                "The same warnings without imagination",
+                ("crash_baselines",),
+                ("Risk from", "Average precision", "AUROC"),
+                rows.crash_baseline_rows,
+                "Baselines that know the driver as the rollouts do; rows that say *committed* are "
+                "those of the table above, on the same drives.",
+            ),
+            Table(
+                "A shield beside one that always drives",
+                ("crash_baselines",),
+                (
+                    "The careful expert drives",
+                    "Share of the time",
+                    "Departures removed, per metre",
+                    "Time per metre",
+                    "The same, drivers without noise",
+                ),
+                rows.shield_rows,
+            ),
         ),
     ),
     Theme(
@@ -282,16 +329,16 @@ THEMES = (
         (
             Table(
                 "Known rewards, inferred again",
-                ("irl_recovery", "irl_sampled", "irl_gridworld"),
+                ("irl_recovery", "irl_bootstrap", "irl_sampled", "irl_gridworld"),
                 ("Task and measure", "Median", "Worst", "Truth in 90% intervals"),
                 rows.recovery_rows,
             ),
             Table(
                 "Imitation from ten episodes",
-                ("irl_adversarial",),
+                ("irl_adversarial", "irl_from_nothing", "irl_in_world_model"),
                 ("Task", "Method", "Share of the expert's return, median", "Worst seed"),
                 rows.imitation_rows,
-                "0 is random play. AIRL starts from the cloned policy; *from nothing* it does not.",
+                "0 is random play, 1 the expert.",
             ),
             Table(
                 "What countries vote for",
@@ -347,8 +394,12 @@ THEMES = (
                     "Times CartPole-v1",
                     "4,096 rows, steps/s",
                     "Times CartPoleVectorEnv",
+                    "The same, reset in the same step",
                 ),
                 rows.speed_rows,
+                "The last column is what Stable-Baselines3 gets: it needs batches that reset a row in "
+                "the step that ends its episode. CartPoleVectorEnv is always in its own mode, which "
+                "resets in the next step.",
                 bars=rows.speed_bars,
                 axis="steps per CPU-second, 4,096 rows",
                 is_log=True,
@@ -393,18 +444,6 @@ THEMES = (
                 ("What", "Per CPU-second"),
                 rows.training_speed_rows,
             ),
-            Table(
-                "Fewer samples with a warm start",
-                ("warm_start",),
-                (
-                    "Planner, samples x iterations",
-                    "Return",
-                    "Minus CEM 500 x 5",
-                    "CPU-s an episode",
-                ),
-                rows.budget_rows,
-                "Pendulum with the true dynamics.",
-            ),
             *(
                 Table(
                     f"Budgets with a warm start, {task}",
@@ -416,6 +455,7 @@ THEMES = (
                 for name, task in (
                     ("pendulum", "Pendulum"),
                     ("cart_pole_swing_up", "swinging a pole up"),
+                    ("driving", "driving the oval"),
                 )
             ),
         ),

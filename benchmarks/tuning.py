@@ -12,6 +12,7 @@ says why it is none; `faults` names what an equal one lacks. Results from before
 list only shrinks.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ def random_search(
     seeds: Sequence[int],
     evaluation_seeds: Sequence[int],
     folder: Path,
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Try as many settings for each arm, and take the one of the best mean score.
 
@@ -55,6 +57,7 @@ def random_search(
         seeds: What the trials run on.
         evaluation_seeds: What the winners will be evaluated on.
         folder: Where finished trials are kept.
+        budget: What else tells these trials from those of other budgets in the same folder.
 
     Returns:
         The `tuning` of a result's figures.
@@ -74,16 +77,11 @@ def random_search(
         trials = []
         for number, settings in enumerate(drawn_settings(choices, num_trials)):
             row = finished.get((arm, number))
-            is_same = row is not None and (row["settings"], row["seeds"]) == (settings, [*seeds])
+            key = {"settings": settings, "seeds": [*seeds], **(budget or {})}
+            is_same = row is not None and all(row.get(name) == key[name] for name in key)
             if row is None or not is_same:
                 scores = [float(value) for value in score(arm, settings, seeds)]
-                row = {
-                    "arm": arm,
-                    "trial": number,
-                    "settings": settings,
-                    "seeds": [*seeds],
-                    "scores": scores,
-                }
+                row = {"arm": arm, "trial": number, **key, "scores": scores}
                 append_row(folder, row, TRIALS)
                 print(f"{arm} trial {number}: {np.mean(scores):.4g} {settings}", flush=True)
             trials.append({"settings": row["settings"], "scores": row["scores"]})
@@ -100,6 +98,7 @@ def tuned_rows(
     tuning_seeds: Sequence[int],
     seeds: Sequence[int],
     budget: Callable[[str], Mapping[str, Any]],
+    trial_budget: Mapping[str, Any],
     folder: Path,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Tune every arm, then run its best settings on every seed: the body of a comparison of arms.
@@ -114,6 +113,7 @@ def tuned_rows(
         tuning_seeds: What the trials run on.
         seeds: What the winners run on.
         budget: From an arm to what else tells its rows from those of other budgets.
+        trial_budget: The same of trials.
         folder: Where finished trials and rows are kept.
 
     Returns:
@@ -130,6 +130,7 @@ def tuned_rows(
         seeds=tuning_seeds,
         evaluation_seeds=seeds,
         folder=folder,
+        budget=trial_budget,
     )
     rows = []
     # Seeds are the outer loop: a stopped comparison has as many rows of every arm.
@@ -161,12 +162,17 @@ def _finished_row(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def drawn_settings(choices: Mapping[str, Sequence[Any]], num_trials: int) -> list[Settings]:
-    """The first choice of every setting, then random ones, the same in every run."""
+    """The first choice of every setting, then random ones, the same in every run.
+
+    None comes twice while there are others, so that an arm of few settings is not tried less.
+    """
     draws = np.random.default_rng(0)
     trials = [{name: values[0] for name, values in choices.items()}]
+    num_settings = math.prod(len(values) for values in choices.values())
     while len(trials) < num_trials:
         drawn = {name: values[draws.integers(len(values))] for name, values in choices.items()}
-        trials += [drawn]
+        if drawn not in trials or len(trials) >= num_settings:
+            trials.append(drawn)
     return trials
 
 
@@ -236,6 +242,7 @@ NO_COMPARISONS = {
     "certified_horizon": "coverage of a guarantee",
     "ideal_points": "coverage of intervals, and agreement of halves of the same votes",
     "out_of_distribution": "scores of one detector, each against the same fixed aim",
+    "crash_baselines": "baselines of crash_prediction, which stays untuned beside them",
     "debate_persons": _REFERENCE,
     "debate_speed": "what one script takes",
     "domain_throughput": _SPEED,
@@ -244,6 +251,9 @@ NO_COMPARISONS = {
     "driving_from_scratch": _REFERENCE,
     "driving_speed": _SPEED,
     "house": _COUNTS,
+    "irl_bootstrap": "coverage of intervals",
+    "irl_from_nothing": "one method against the expert's return",
+    "irl_in_world_model": "one method against the expert's return",
     "irl_recovery": _REFERENCE,
     "irl_sampled": _REFERENCE,
     "model_training_speed": _SPEED,
@@ -258,6 +268,7 @@ NO_COMPARISONS = {
     "reliability": _COUNTS,
     "symbolic_learning_hard": "one method against an aim",
     "symbolic_learning_quick": "one method against an aim",
+    "symbolic_learning_short": "settings found for a task against an aim, beside the defaults",
     "symbolic_learning_simple": "one method against an aim",
     "take_away": "programs and pages beside the models that they were made of",
     "throughput": _SPEED,

@@ -13,6 +13,7 @@ Finished trials and evaluations are kept in the output folder: the command goes 
 stopped.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def main(config: Config) -> dict[str, Any]:
     for name in config.tasks:
         figures[name] = run_task(known[name], config)
         command = f"python -m benchmarks.warm_start --tasks {name} --episodes {config.episodes}"
+        command += f" --num-trials {config.num_trials}"
         seeds = list(range(config.episodes))
         write_result(
             f"warm_start_{name}",
@@ -99,8 +101,18 @@ def main(config: Config) -> dict[str, Any]:
             folder=config.results_dir,
         )
         print(name, figures[name]["equal_return"], flush=True)
-    draw(figures, config.picture)
+    draw(committed(config.results_dir) | figures, config.picture)
     return figures
+
+
+def committed(folder: Path) -> dict[str, Any]:
+    """The figures of all tasks that were ever measured, so that a picture has them all."""
+    paths = {name: folder / f"warm_start_{name}.json" for name in tasks()}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))["figures"]
+        for name, path in paths.items()
+        if path.exists()
+    }
 
 
 def run_task(task: PlanningTask, config: Config) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """Imitate an expert from ten of its episodes: adversarial IRL beside behavioral cloning.
 
     python examples/irl_imitation.py --env-id Pendulum-v1 --output-dir runs/irl_imitation
+    python examples/irl_imitation.py --env-id CartPole-v1 --from-nothing --output-dir runs/irl_nothing
+    python examples/irl_imitation.py --from-nothing --in-world-model --output-dir runs/irl_dream
 
 A scripted expert balances the pole or swings up the pendulum. AIRL learns a reward and a policy
 from its episodes, with PPO of Stable-Baselines3 and without a look at the environment's rewards;
-behavioral cloning learns the policy alone. Writes summary.json: returns of both, and as shares of
-the way from random actions to the expert (share_airl, share_cloning), which for CartPole is nearly
-the share of the expert's return.
+behavioral cloning learns the policy alone. With --from-nothing no cloned policy comes first; with
+--in-world-model the learner acts in a world model that was fitted to the demonstrations and a log of
+random actions, and never in the task. Writes summary.json (returns of both, and as shares of the way
+from random actions to the expert, share_airl and share_cloning, which for CartPole is nearly the
+share of the expert's return), returns.png and curve.png, how AIRL learned.
 """
 
 import time
@@ -18,10 +22,15 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 import wm_agents as wma
 import wm_envs
+from wm_envs.data.trajectories import Trajectories
+
+CURVE_EPISODES = 10
+"""Of each point of the learning curve."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,16 @@ class Config:
     """Environments that are stepped together."""
     is_state_only: bool = False
     """Rewards of states only."""
-    starts_from_clone: bool = True
-    """Let behavioral cloning teach AIRL's policy first."""
+    from_nothing: bool = False
+    """Start AIRL from a random policy, not from a cloned one."""
+    in_world_model: bool = False
+    """Let AIRL act in a world model alone."""
+    num_explored: int = 20
+    """Episodes of random actions, in the world model's log."""
+    model_updates: int = 2_000
+    """Of the world model."""
+    num_evaluations: int = 8
+    """Points of the learning curve."""
     num_test_episodes: int = 50
     """Of each policy, with seeds that no training has used."""
     seed: int = 0
@@ -63,27 +80,25 @@ def main(config: Config) -> dict[str, Any]:
         seed=1000 * config.seed,
         progress=False,
     )
-    envs = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
+    envs: Any = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
     cloning = wma.BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
     cloning.fit(demonstrations)
+    if config.in_world_model:
+        envs.close()
+        envs = imagined(demonstrations, config)
+    airl = wma.AdversarialIRL(demonstrations, envs, settings_of(config), config.seed)
+    at_the_start = score(airl, config)
+    points = Curve(airl, config)
+    airl.learn(config.total_timesteps, callback=points)
+    points.note()
+    curve = points.points
 
-    is_pole = config.env_id == "CartPole-v1"
-    settings = wma.AdversarialConfig(
-        is_state_only=config.is_state_only,
-        starts_from_clone=config.starts_from_clone,
-        may_vary_in_length=is_pole,  # an episode ends when the pole falls
-        gamma=0.99 if is_pole else 0.95,
-        learning_rate=3e-4 if is_pole else 1e-4,
-    )
-    airl = wma.AdversarialIRL(demonstrations, envs, settings, config.seed)
-    return_at_the_start = score(airl, config)
-    airl.learn(config.total_timesteps)
-
+    random = wma.RandomAgent(envs.action_space, config.seed)
     returns = {
         "expert": score(expert, config),
-        "random": score(wma.RandomAgent(envs.action_space, config.seed), config),
+        "random": score(random, config),
         "cloning": score(cloning, config),
-        "airl_at_the_start": return_at_the_start,
+        "airl_at_the_start": at_the_start,
         "airl": score(airl, config),
     }
     envs.close()
@@ -98,6 +113,10 @@ def main(config: Config) -> dict[str, Any]:
     summary |= {
         "reward_correlation": correlation,
         "seed": config.seed,
+        "curve": curve,
+        # On the same few episodes as the curve, whose starts are not those of all.
+        "curve_expert": score(expert, config, CURVE_EPISODES),
+        "curve_random": score(random, config, CURVE_EPISODES),
         "discriminator_accuracy": airl.accuracy,
         "seconds": time.perf_counter() - started,
     }
@@ -107,15 +126,96 @@ def main(config: Config) -> dict[str, Any]:
         "mean return of an episode",
         title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
     )
+    limits = {name: float(summary[f"curve_{name}"]) for name in ("expert", "random")}
+    draw(config, curve, limits)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
-def score(agent: Any, config: Config) -> float:
-    """Mean return over the test episodes."""
+def settings_of(config: Config) -> wma.AdversarialConfig:
+    """A cloned policy needs little more than not to be spoilt; a random one has a way to go."""
+    is_pole = config.env_id == "CartPole-v1"
+    common: dict[str, Any] = {
+        "is_state_only": config.is_state_only or (config.from_nothing and not is_pole),
+        "gamma": 0.99 if is_pole else 0.95,
+    }
+    if not config.from_nothing:
+        return wma.AdversarialConfig(
+            **common,
+            may_vary_in_length=is_pole,  # an episode ends when the pole falls
+            learning_rate=3e-4 if is_pole else 1e-4,
+        )
+    return wma.AdversarialConfig(
+        **common,
+        starts_from_clone=False,
+        has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
+        normalizes_rewards=True,
+        num_replay_rounds=4 if is_pole else 8,
+        anneals=not is_pole,
+        num_steps=2048 // config.num_envs,
+        learning_rate=3e-4 if is_pole else 1e-3,
+        target_kl=0.02 if is_pole else 0.03,
+    )
+
+
+def imagined(demonstrations: Any, config: Config) -> Any:
+    """Environments that a world model imagines, from the first observations of its episodes."""
+    log = wm_envs.record(
+        config.env_id, episodes=config.num_explored, seed=1000 * config.seed + 500, progress=False
+    )
+    known = Trajectories.concatenate([demonstrations, log])
+    shape = wma.EnsembleConfig(num_members=3, dynamics_widths=(64, 64))
+    model = wma.EnsembleModel.for_env(config.env_id, shape, seed=config.seed)
+    model.fit(known, wma.FitConfig(num_updates=config.model_updates))
+    starts = known.start_observations[known.step_starts]
+    horizon = int(demonstrations.lengths.max())
+    return wma.ImaginedVectorEnv(model, starts, horizon, config.num_envs, seed=config.seed).as_sb3()
+
+
+class Curve(BaseCallback):
+    """Steps and returns of a learner, from before its first round to after its last."""
+
+    def __init__(self, airl: wma.AdversarialIRL, config: Config) -> None:
+        super().__init__()
+        self.airl = airl
+        self.config = config
+        self.points: list[tuple[int, float]] = []
+
+    def note(self) -> None:
+        """One more point, on the first of the test episodes."""
+        value = score(self.airl, self.config, CURVE_EPISODES)
+        self.points.append((self.airl.learner.num_timesteps, value))
+
+    def _on_rollout_start(self) -> None:
+        # Before a round: SB3 has finished the updates of the last one.
+        spacing = self.config.total_timesteps / self.config.num_evaluations
+        if self.airl.learner.num_timesteps >= len(self.points) * spacing:
+            self.note()
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
+    """Mean return over the test episodes, or the first so many of them."""
     seed = 50_000 + config.seed
-    return float(
-        wma.evaluate(agent, config.env_id, config.num_test_episodes, seed=seed).mean_return
+    num = min(num_episodes or config.num_test_episodes, config.num_test_episodes)
+    return float(wma.evaluate(agent, config.env_id, num, seed=seed).mean_return)
+
+
+def draw(config: Config, curve: list[tuple[int, float]], limits: dict[str, float]) -> None:
+    """How AIRL learned, between random actions and the expert."""
+    steps, learned = zip(*curve, strict=True)
+    lines: dict[str, Any] = {"AIRL": learned}
+    lines |= {name: [value] * len(steps) for name, value in limits.items()}
+    where = "the world model" if config.in_world_model else "the task"
+    wma.plot_lines(
+        config.output_dir / "curve.png",
+        steps,
+        lines,
+        f"steps in {where}",
+        "mean return of a test episode",
+        f"{config.env_id}: AIRL from {'nothing' if config.from_nothing else 'a clone'}",
     )
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 import wm_agents as wma
-from wm_agents.domains.debate.validation import cohens_kappa
+from wm_agents.domains.debate.validation import cohens_kappa, read_labels
 from wm_envs.debate.observations import Observations, load_corpus
 from wm_envs.debate.tendencies import TENDENCIES
 
@@ -99,22 +99,6 @@ def one_key(ask: Callable[[str], str], question: str) -> str:
         if key in ("s", "q") or (len(key) == 1 and key in "1234567"):
             return key
         print("one key: 1 to 7, s or q", file=sys.stderr)
-
-
-def read_labels(path: Path) -> dict[str, str | None]:
-    """Labels by id of the observation, None where it was passed over; the last answer counts."""
-    labels: dict[str, str | None] = {}
-    known = {tendency.value for tendency in TENDENCIES} | {None}
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            line = json.loads(text)
-            name, label = str(line["id"]), line["label"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise wma.ConfigError(f"{path}, line {number} is no answer: {text[:60]!r}") from error
-        if label not in known:
-            raise wma.ConfigError(f"{path}, line {number}: {label!r} is no tendency")
-        labels[name] = label
-    return labels
 
 
 def report(config: Config, observations: Observations) -> dict[str, Any]:

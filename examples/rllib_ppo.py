@@ -138,7 +138,7 @@ def train(config: Config) -> dict[str, float]:
         while num_steps < config.total_timesteps:
             result = algorithm.train()
             num_steps = int(result["num_env_steps_sampled_lifetime"])
-            mean_return = float(result["env_runners"].get("episode_return_mean", np.nan))
+            mean_return = float(result.get("env_runners", {}).get("episode_return_mean", np.nan))
             curve.append((num_steps, mean_return))
             if not config.quiet:
                 print(f"{num_steps:>10,} steps  return {mean_return:.3g}")

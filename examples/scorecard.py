@@ -55,6 +55,8 @@ class Config:
     """Optimizer steps of the fit."""
     planning_episodes: int = 10
     """Episodes of each arm of the planning gap; 0 leaves it out."""
+    planning_steps: int = 200
+    """Steps after which an episode of the planning gap is cut."""
     planning_horizon: int = 20
     """Steps that the planner looks ahead; forward search looks as far as it needs to."""
     num_threads: int = 1
@@ -79,10 +81,16 @@ def main(config: Config) -> dict[str, float]:
     except wma.TrajectoryError as error:
         raise SystemExit(str(error)) from error
     model, fit_seconds = fit(config, train)
-    planner_of = partial(planner, config, is_discrete=train.is_lattice)
-    episodes = config.planning_episodes
+    # Puzzles are searched; the tree of a long game has no end.
+    is_puzzle = train.is_lattice and int(train.lengths.max()) <= config.planning_steps
     gap, rates = measure_gap(
-        config.env_id, env, model, planner_of, episodes=episodes, seed=config.seed
+        config.env_id,
+        env,
+        model,
+        partial(planner, config, is_puzzle=is_puzzle),
+        episodes=config.planning_episodes,
+        seed=config.seed,
+        max_steps=config.planning_steps,
     )
     title = f"{config.env_id} · {type(model).__name__} · {train.num_steps:,} real steps"
     card = wma.scorecard(
@@ -166,13 +174,13 @@ def face_other_play(
     )
 
 
-def planner(config: Config, model: wma.WorldModel, *, is_discrete: bool) -> wma.Planner:
-    """ICEM for Box actions, search where states are whole numbers, else samples."""
+def planner(config: Config, model: wma.WorldModel, *, is_puzzle: bool) -> wma.Planner:
+    """ICEM for Box actions, search in puzzles, else samples."""
     objective = planning.DiscountedReturn()
     horizon = config.planning_horizon
     if isinstance(model.action_space, gym.spaces.Box):
         return planning.ICEM(model, objective, planning.ICEMConfig(horizon=horizon))
-    if is_discrete:
+    if is_puzzle:
         return planning.BreadthFirstSearch(model, objective)
     samples = planning.CategoricalCEMConfig(horizon=horizon)
     return planning.CategoricalCEM(model, objective, samples)

@@ -238,6 +238,25 @@ class EnsemblePerceptron(nn.Module):
         return restored
 
 
+def smooth_perceptron(num_inputs: int, width: int, num_outputs: int) -> nn.Sequential:
+    """Two hidden layers of smooth units, for networks through which many steps of gradients run."""
+    return nn.Sequential(
+        nn.Linear(num_inputs, width),
+        nn.LayerNorm(width),
+        nn.SiLU(),
+        nn.Linear(width, width),
+        nn.SiLU(),
+        nn.Linear(width, num_outputs),
+    )
+
+
+@torch.no_grad()
+def follow_parameters(slow: nn.Module, fast: nn.Module, share: float) -> None:
+    """Move the parameters of a slow copy towards those of a network; its buffers stay."""
+    for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
+        old.lerp_(new, share)
+
+
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
     if name not in ACTIVATIONS:
         raise ConfigError(f"activation is one of {sorted(ACTIVATIONS)}, got {name!r}")

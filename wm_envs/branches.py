@@ -123,7 +123,8 @@ class BranchCoverage:
             f"({second.function})"
             for first, second in self.apart
         ]
-        return lines
+        # The same condition may stand on several lines of a function.
+        return list(dict.fromkeys(lines))
 
     def _is_explained(self, part: Condition) -> bool:
         """Whether a whole condition around this part already says as much."""

@@ -524,7 +524,12 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     def _infos(self, mask: Array) -> Info:
         """Arrays of length B with `_key` masks; rows outside the mask are zero."""
         names = (self._rules.outcome_dtype.names or ())[len(OUTCOME_HEADER) :]
-        columns = {name: _where(mask, self._outcomes[name]) for name in names}
+        outcomes = self._outcomes
+        if mask is self._all:
+            # Every step but a few: a plain copy takes half as long as a product.
+            columns = {name: outcomes[name].copy() for name in names}
+        else:
+            columns = {name: _where(mask, outcomes[name]) for name in names}
         infos = _masked(self._rules.batch_infos(columns), mask)
         return infos if self.autoreset_mode == AutoresetMode.SAME_STEP else BatchInfos(infos)
 

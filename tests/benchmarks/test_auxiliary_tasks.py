@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -36,7 +37,7 @@ def test_two_arms_run_and_a_second_call_runs_none(tmp_path, monkeypatch):
 
 def test_a_reward_for_each_query_adds_up_to_one_and_other_units_are_larger():
     task = auxiliary_tasks.TASKS["RuleRecall"]
-    envs = auxiliary_tasks.make_envs(200, task, has_query_rewards=True)
+    envs = gym.make_vec(auxiliary_tasks.QUERY_REWARDS_ID, 200)
     envs.reset(seed=0)
     total = np.zeros(200)
     for _ in range(auxiliary_tasks.episode_length(task)):
@@ -45,7 +46,7 @@ def test_a_reward_for_each_query_adds_up_to_one_and_other_units_are_larger():
     assert set(total) <= {0.0, 0.5, 1.0}
     assert (total == 1.0).sum() == infos["is_success"].sum()
     assert total.mean() == pytest.approx(1 / 6, abs=0.06)
-    large = auxiliary_tasks.make_envs(2, auxiliary_tasks.TASKS["TMaze x10"], False)
+    large = auxiliary_tasks.make_envs(2, auxiliary_tasks.TASKS["TMaze x10"])
     assert large.reset(seed=0)[0].max() == large.single_observation_space.high.max() == 10.0
     columns = auxiliary_tasks.answer_columns("wm/RuleRecall-v0")
     assert columns == tuple(range(4, 10))

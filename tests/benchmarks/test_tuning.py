@@ -37,6 +37,24 @@ def test_each_arm_has_equal_trials_from_its_default_on_and_a_stopped_search_goes
     assert tuning.faults(result_of(record)) == []
 
 
+def test_no_settings_come_twice_while_there_are_others():
+    drawn = tuning.drawn_settings(CHOICES["b"], 6)
+    assert len({tuple(settings.values()) for settings in drawn}) == 6
+    assert len(tuning.drawn_settings({"step": [1, 2]}, 4)) == 4
+
+
+def test_trials_of_another_budget_are_run_again(tmp_path):
+    calls = []
+
+    def score(arm, settings, seeds):
+        calls.append(arm)
+        return [0.0 for _ in seeds]
+
+    for steps, expected in ((10, 12), (10, 12), (20, 24)):
+        searched(tmp_path, score, budget={"real_steps": steps})
+        assert len(calls) == expected
+
+
 def result_of(record):
     rows = [
         {"arm": arm, "seed": seed, "cpu_seconds": 1.0, "real_steps": 10}

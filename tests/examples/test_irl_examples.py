@@ -144,18 +144,25 @@ def test_a_driver_is_understood(tmp_path, task):
     assert summary["size_ratio_of_aimless_driver"] < summary["size_ratio"]
 
 
-def test_ten_episodes_are_imitated(tmp_path):
+@pytest.mark.parametrize("in_world_model", [False, True])
+def test_ten_episodes_are_imitated(tmp_path, in_world_model):
     example = load("irl_imitation")
     config = example["Config"](
         env_id="CartPole-v1",
         num_episodes=2,
-        total_timesteps=512,
-        num_envs=2,
-        starts_from_clone=False,
+        total_timesteps=4096,
+        num_envs=8,
+        from_nothing=True,
+        in_world_model=in_world_model,
+        num_explored=2,
+        model_updates=5,
+        num_evaluations=2,
         num_test_episodes=2,
         output_dir=tmp_path,
     )
     summary = example["main"](config)
+    assert [steps for steps, _ in summary["curve"]] == [0, 2048, 4096]
+    assert (tmp_path / "curve.png").stat().st_size > 3_000
     assert summary["return_expert"] == 500
     assert summary["share_cloning"] > 0.3
     assert "share_airl" in json.loads((tmp_path / "summary.json").read_text())
@@ -175,6 +182,9 @@ def test_a_reward_is_carried_to_another_mass(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["mass"] == 1.5
     for name in ("random", "cloning", "inferred_reward", "true_reward"):
         assert -2500 < summary[f"return_{name}"] < 0
+    for name in ("random", "expert", "cloning", "inferred_reward_in_world_model"):
+        assert -2500 < summary[f"home_return_{name}"] < 0
+    assert {"share_cloning", "share_inferred_reward"} < set(summary)
     assert (tmp_path / "transfer.png").stat().st_size > 3_000
     with pytest.raises(ConfigError, match="mass=0"):
         script["main"](script["Config"](mass=0.0, output_dir=tmp_path))

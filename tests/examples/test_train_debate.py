@@ -6,7 +6,7 @@ import pytest
 
 from examples.train_debate import Config, main
 from wm_agents.domains.debate import load_world_model
-from wm_agents.errors import ConfigError
+from wm_envs.errors import ObservationError
 
 
 def test_the_guides_run(tmp_path, capsys):
@@ -52,5 +52,5 @@ def test_labels_are_taken_key_by_key_and_compared(tmp_path, capsys):
     assert figures["ada / ben"]["equal"] == 0
     assert "kappa" in capsys.readouterr().out
     first.write_text('{"id": "1", "label": "glee"}\n')
-    with pytest.raises(ConfigError, match="'glee' is no tendency"):
+    with pytest.raises(ObservationError, match="'glee' is no tendency"):
         example["main"](example["Config"](compare=(first, second)))

@@ -342,6 +342,7 @@ LOADERS = {
     "wm_envs/datasets.py:load_minari": "test_readers.py",
     "wm_agents/domains/debate/model.py:load": BY_READERS,
     "wm_agents/domains/debate/trainer.py:load_state_dict": IN_MEMORY,
+    "wm_agents/domains/debate/validation.py:read_labels": "ObservationError, test_validation.py",
     "wm_agents/domains/resolutions/classifier.py:from_parts": "through load",
     "wm_agents/domains/resolutions/classifier.py:load_state_dict": IN_MEMORY,
     "wm_agents/domains/resolutions/ideal_points.py:load_state_dict": IN_MEMORY,

@@ -162,8 +162,8 @@ def adversarial_irl(folder: Path) -> str:
         warnings.simplefilter("ignore")
         envs = make_vec_env("CartPole-v1", 2, seed=4)
     config = AdversarialConfig(
-        widths=(8,), num_steps=16, num_discriminator_updates=3, batch_size=16, num_epochs=2, may_vary_in_length=True,
-        starts_from_clone=False,
+        widths=(8,), num_steps=16, num_discriminator_updates=3, batch_size=16, num_epochs=2, has_absorbing_state=True,
+        starts_from_clone=False, normalizes_rewards=True, num_replay_rounds=3, anneals=True,
     )  # fmt: skip
     airl = AdversarialIRL(balanced(), envs, config, seed=4)
     airl.learn(

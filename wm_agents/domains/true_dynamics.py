@@ -5,6 +5,7 @@ any other environment there is nothing to compare with.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,14 @@ from wm_agents import planning
 from wm_agents.evaluation.episodes import EpisodeResults, PlanningGap
 from wm_agents.evaluation.what_if import WhatIf, counterfactual_starts, what_if
 from wm_agents.planning.classic_control import DYNAMICS, true_model
+from wm_agents.training.config_checks import require_integers
 from wm_envs import oracle
 from wm_envs.errors import OptionError
 
 NUM_PAIRS = 256  # of futures
 MAX_HORIZON = 16  # of a what-if, in steps
+MAX_PLANNED_STEPS = 200
+"""Of an episode of the planning gap: a game of a thousand steps would be planned for half an hour."""
 
 
 def true_dynamics(env_id: str, env: gym.Env[Any, Any]) -> Any:
@@ -43,6 +47,7 @@ def measure_gap(
     *,
     episodes: int,
     seed: int,
+    max_steps: int = MAX_PLANNED_STEPS,
 ) -> tuple[PlanningGap | None, dict[str, float]]:
     """Plan in the model and on the true dynamics: the gap, and success rates if there are any.
 
@@ -53,6 +58,7 @@ def measure_gap(
         planner_of: Makes the same planner on either.
         episodes: Of each arm; 0 leaves the gap out.
         seed: Of the agents; the episodes start from seed + 10,000 on.
+        max_steps: Episodes are cut here, those of random play as well.
 
     Returns:
         The gap, which is None where the true dynamics are not at hand or no better than chance, and
@@ -62,16 +68,23 @@ def measure_gap(
     if truth is None or episodes == 0:
         return None, {}
 
-    def play(agent: Any, where: Any = env_id) -> EpisodeResults:
-        return wma.evaluate(agent, where, episodes, seed=seed + 10_000)
+    require_integers(1, max_steps=max_steps)
+    limit = None if env.spec is None else env.spec.max_episode_steps
+    ends_before = limit is not None and 0 < limit <= max_steps
+    options: dict[str, Any] = {} if ends_before else {"max_episode_steps": max_steps}
 
-    def agent_of(dynamics: wma.WorldModel, **options: Any) -> wma.PlanningAgent:
-        return wma.PlanningAgent(dynamics, planner_of(dynamics), seed=seed, **options)
+    def play(agent: Any, envs: Any = None) -> EpisodeResults:
+        if envs is not None:
+            return wma.evaluate(agent, envs, episodes, seed=seed + 10_000)
+        return wma.evaluate(agent, env_id, episodes, seed=seed + 10_000, env_kwargs=options)
+
+    def agent_of(dynamics: wma.WorldModel, **kwargs: Any) -> wma.PlanningAgent:
+        return wma.PlanningAgent(dynamics, planner_of(dynamics), seed=seed, **kwargs)
 
     learned = play(agent_of(model))
     if isinstance(truth, planning.OracleModel):
         # The oracle reads the states of the very environment that it acts in.
-        envs = gym.make_vec(env_id, episodes)
+        envs = gym.make_vec(env_id, episodes, **options)
         best = play(agent_of(truth, env=envs), envs)
         envs.close()
     else:
@@ -84,7 +97,8 @@ def measure_gap(
         if arm.success_rate is not None
     }
     try:
-        return wma.planning_gap(*(arm.returns for arm in arms.values())), rates
+        gap = wma.planning_gap(*(arm.returns for arm in arms.values()))
+        return replace(gap, max_steps=options.get("max_episode_steps")), rates
     except wma.ConfigError as error:
         print(f"No planning gap: {error}.")
         return None, rates

@@ -314,12 +314,14 @@ class PlanningGap:
         learned: Mean return of the planner on the learned model.
         oracle: Mean return of the same planner on the true dynamics.
         random: Mean return of uniform actions.
+        max_steps: Where the episodes were cut; None where they ended by themselves.
     """
 
     closed: Interval
     learned: float
     oracle: float
     random: float
+    max_steps: int | None = None
 
     def summary(self) -> dict[str, float]:
         """Flat names to numbers, the form of a `summary.json`."""
@@ -371,7 +373,9 @@ def planning_gap(
         )
     low, high = _limits(arms, confidence, num_resamples, seed)
     estimate = (means[0] - means[2]) / (means[1] - means[2])
-    return PlanningGap(Interval(estimate, low, high, confidence), *means)
+    learned_mean, oracle_mean, random_mean = means
+    closed = Interval(estimate, low, high, confidence)
+    return PlanningGap(closed, learned_mean, oracle_mean, random_mean)
 
 
 def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:

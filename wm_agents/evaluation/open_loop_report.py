@@ -342,10 +342,12 @@ def gap_sentence(gap: PlanningGap) -> str:
             "The oracle's lead over random actions is within chance or of one episode: no share of "
             "it can be told."
         )
+    is_none = closed.estimate <= 0
+    share = "none" if is_none else percent(closed.estimate)
+    estimate = f"{percent(closed.estimate)}, " if is_none else ""
     return (
-        f"Planning with the model closes {percent(closed.estimate)} of the gap between random "
-        "actions and the same "
-        f"planner on the true dynamics (95% interval {percent(closed.low)} to "
+        f"Planning with the model closes {share} of the gap between random actions and the same "
+        f"planner on the true dynamics ({estimate}95% interval {percent(closed.low)} to "
         f"{percent(closed.high)})."
     )
 

@@ -58,7 +58,7 @@ p.about{color:var(--muted);margin:.2em 0 1em}
 font-size:13px}
 .label{font-size:13px;font-weight:600}text.label:not([fill]){fill:var(--ink)}
 .shade{fill:var(--c0);opacity:.08}.threshold{stroke:var(--muted);stroke-dasharray:2 4}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;
+.scroll,.chart{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;
 font-variant-numeric:tabular-nums}
 th,td{padding:6px 8px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
 th{color:var(--muted);font-weight:600}th:first-child,td:first-child{text-align:left}
@@ -69,7 +69,7 @@ dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:va
 font-size:14px}
 .warning{border-left:4px solid var(--bad);padding:4px 14px;background:var(--panel)}
 @media (max-width:700px){.first{grid-template-columns:1fr;gap:12px}main{padding:24px 14px 48px}}
-@media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}}
+@media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}.chart svg{min-width:600px}}
 """
 
 
@@ -248,7 +248,7 @@ def _error_section(report: OpenLoopReport, *, has_chart: bool) -> str:
         "The band is a 95% "
         f"interval that resamples whole episodes. What is shown is {escape(named(report.worst_part))}, the part "
         "that decides."
-        f"</p>{chart}{_part_table(report)}"
+        f"</p><div class=chart>{chart}</div>{_part_table(report)}"
     )
 
 
@@ -388,7 +388,7 @@ def _reward_section(report: OpenLoopReport) -> str:
     sentence = (
         f"Recorded rewards have a spread of {spread}; “the average” always predicts their mean."
     )
-    return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
+    return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p><div class=chart>{chart}</div>"
 
 
 def _end_section(report: OpenLoopReport) -> str:
@@ -457,7 +457,7 @@ def _calibration_section(report: OpenLoopReport) -> str:
     return (
         f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal "
         "a model is "
-        f"overconfident. {source}</p>{chart}"
+        f"overconfident. {source}</p><div class=chart>{chart}</div>"
     )
 
 
@@ -476,10 +476,10 @@ def _gap_section(gap: PlanningGap | None) -> str:
         limits,
         "Mean return of random actions, of planning with the model and with the truth",
     )
+    cut = "" if gap.max_steps is None else f", cut after {gap.max_steps} steps"
     return (
         f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean "
-        "return per episode:"
-        f"</p>{chart}"
+        f"return per episode{cut}:</p><div class=chart>{chart}</div>"
     )
 
 

@@ -13,6 +13,7 @@ from wm_agents.evaluation.failures import Failures
 from wm_agents.evaluation.what_if import WhatIf
 
 _MAX_FEATURES = 16
+_CHANCE = 0.55  # an AUROC up to which a score says nothing
 
 
 def guarantee_section(certified: CertifiedHorizon | None, note: str) -> str:
@@ -132,7 +133,7 @@ def what_if_section(result: WhatIf) -> str:
     return (
         f"<h2>What if another action had been taken?</h2><p class=about>{escape(str(result))} "
         f"{escape(blame)} Two futures from one state, in the model and in the true dynamics; a "
-        f"planner compares such differences.</p>{chart}"
+        f"planner compares such differences.</p><div class=chart>{chart}</div>"
     )
 
 
@@ -181,7 +182,7 @@ def _worst_window(window: dict[str, Any]) -> str:
         f"Episode {window['episode']}, from step {window['step']}: error "
         f"{short(window['error'])} standard deviations, most of it in “{window['part']}”."
     )
-    return f"<p class=about>{escape(caption)}</p>{chart}"
+    return f"<p class=about>{escape(caption)}</p><div class=chart>{chart}</div>"
 
 
 def branch_section(coverage: Any) -> str:
@@ -209,11 +210,12 @@ def novelty_section(aurocs: Mapping[str, float | None]) -> str:
     best = max(known, key=known.__getitem__)
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", *known))
     cells = "".join(f"<td>{short(value)}</td>" for value in known.values())
+    useless = " No score tells here where the model errs." if known[best] <= _CHANCE else ""
     return (
         f"<h2>Does it know when it is outside?</h2><p class=about>Of two moments, one from which "
         f"the model errs and one from which it does not, “{escape(best)}” gives the former the "
-        f"higher score in {percent(known[best])} of cases; 50% is chance. Surprise is the error of "
-        "the steps just before, density the distance to the nearest recorded steps.</p>"
+        f"higher score in {percent(known[best])} of cases; 50% is chance.{useless} Surprise is the "
+        "error of the steps just before, density the distance to the nearest recorded steps.</p>"
         f"<div class=scroll><table><tr>{head}</tr><tr><td>AUROC</td>{cells}</tr></table></div>"
     )
 
@@ -230,8 +232,8 @@ def cost_section(cost: ModelCost) -> str:
     cells = [f"{cost.num_parameters:,}", fit]
     for step, row, rows in steps:
         # A batch of one has no cost a row.
-        each = f", {short(row)} a row" if rows > 1 else ""
-        cells.append(f"{short(step)} µs{each}")
+        each = f", {duration(row)} a row" if rows > 1 else ""
+        cells.append(f"{duration(step)}{each}")
     cells.append(f"{short(cost.megabytes)} MB")
     rows_of_table = [
         "".join(f"<th>{escape(text)}</th>" for text in head),
@@ -243,6 +245,14 @@ def cost_section(cost: ModelCost) -> str:
         f"<h2>What it costs</h2><p class=about>Median wall time of one step on this machine, "
         f"{threads}.</p><div class=scroll><table>{table}</table></div>"
     )
+
+
+def duration(microseconds: float) -> str:
+    """A time in about three digits, in the unit that suits it."""
+    for unit, size in (("s", 1e6), ("ms", 1e3)):
+        if microseconds >= size:
+            return f"{short(microseconds / size)} {unit}"
+    return f"{short(microseconds)} µs"
 
 
 def _batch(rows: int) -> str:

@@ -8,10 +8,16 @@ Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcem
 tells demonstrations from what the learner does, and the learner's reward (PPO) is
 log D - log(1 - D) = f - log pi. With g(s) of the state only and the shaping term h, g is the reward
 up to a constant (theorem 5.1).
+
+Episodes of different lengths tell by their length who acted. An absorbing state takes that away
+(Kostrikov et al., "Discriminator-Actor-Critic", ICLR 2019, section 4.2): what ends before the
+horizon stays in it up to the horizon, demonstrations and learner alike, and so it has a density of
+its own, whose ratio is known without a network.
 """
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
@@ -58,7 +64,20 @@ from wm_envs.data.trajectories import Transitions
 
 KIND = "adversarial irl"
 
-_CHECKPOINT_FORMAT = 2  # 1 was written by a loop of its own
+_CHECKPOINT_FORMAT = 3  # 1 was written by a loop of its own, 2 knew no replay
+
+_MAX_STD = 1.5
+"""Of a Gaussian policy, in units of which the bounds are two away from their middle.
+
+Draws beyond the bounds are clipped. So one that is wider still does nothing else and yet has more
+entropy, which f - log pi rewards without end.
+"""
+
+_LAST_RATE = 0.1  # of the first learning rate, where it falls
+_LAST_STD = 0.2  # of the first bound of the noise, where it falls
+
+_RARE = 1e-3
+"""Share of steps that is added on both sides, so that what one never does has a finite logarithm."""
 
 
 @renamed_settings(
@@ -82,12 +101,24 @@ class AdversarialConfig:
         batch_size: Steps of each kind in a batch of the discriminator.
         discriminator_learning_rate: Of Adam.
         learning_rate: Of PPO.
+        anneals: Let PPO's rate fall to a tenth and the widest noise of a Gaussian policy to a fifth,
+            along a line from the first to the last round of a call of `learn`: the entropy in
+            f - log pi would keep the noise wide, which a demonstrator who explores nothing has not.
         num_epochs: Passes of PPO over each round's steps.
         ent_coef: Of PPO.
         target_kl: Divergence from the policy of the last round at which PPO stops for this one;
             None never does.
+        use_sde: Explore with noise that is a function of the state and is drawn anew every fourth
+            step (Raffin et al. 2021, generalized state-dependent exploration), with Box actions
+            alone: noise that changes with each step cancels out before it has led anywhere.
         gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps
             alike; it keeps the discriminator from becoming certain.
+        num_replay_rounds: Rounds whose steps the discriminator is trained on; with 1 it forgets
+            what the learner did before the last one.
+        normalizes_rewards: Divide the learner's rewards by the spread of their discounted sums. A
+            value function of large returns leaves nothing of the clipped gradient to the policy.
+        has_absorbing_state: Let episodes that terminate go on in an absorbing state up to the
+            length of the longest demonstration. Episodes may then be of any length.
         may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and
             a reward that is positive or negative throughout then looks right whatever the
             demonstrator wants.
@@ -103,19 +134,35 @@ class AdversarialConfig:
     batch_size: int = 256
     discriminator_learning_rate: float = 1e-3
     learning_rate: float = 3e-4
+    anneals: bool = False
     num_epochs: int = 10
     ent_coef: float = 0.0
     target_kl: float | None = 0.02
+    use_sde: bool = False
     gradient_penalty: float = 1.0
+    num_replay_rounds: int = 1
+    normalizes_rewards: bool = False
+    has_absorbing_state: bool = False
     may_vary_in_length: bool = False
     starts_from_clone: bool = True
 
     def __post_init__(self) -> None:
         require_integers(None, num_steps=self.num_steps, batch_size=self.batch_size)
         require_integers(None, num_discriminator_updates=self.num_discriminator_updates)
-        counts = (self.num_steps, self.num_discriminator_updates, self.batch_size)
+        require_integers(None, num_replay_rounds=self.num_replay_rounds)
+        counts = (
+            self.num_steps,
+            self.num_discriminator_updates,
+            self.batch_size,
+            self.num_replay_rounds,
+        )
         if not 0 < self.gamma < 1 or min(counts) < 1:
             raise ConfigError(f"gamma lies in (0, 1) and counts are positive, got {self}")
+
+    @property
+    def takes_any_length(self) -> bool:
+        """Whether episodes may be of different lengths."""
+        return self.may_vary_in_length or self.has_absorbing_state
 
 
 class AdversarialIRL(Fitted, Savable):
@@ -179,8 +226,14 @@ class AdversarialIRL(Fitted, Savable):
         )
         parameters = [parameter for _, parameter in self.named_parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_learning_rate)
+        # The learner's steps of the last rounds, and after them what the absorbing state is worth.
+        self.replay: deque[_Round] = deque(maxlen=self.config.num_replay_rounds)
+        self.absorption = _Absorption()
         self.envs = RewardRelabelVecEnv(
-            envs, self.learner_reward, has_one_length=not self.config.may_vary_in_length
+            envs,
+            self.learner_reward,
+            has_one_length=not self.config.takes_any_length,
+            normalized_gamma=self.config.gamma if self.config.normalizes_rewards else None,
         )
         self.learner = PPO(
             BoundedActorCriticPolicy,
@@ -193,20 +246,29 @@ class AdversarialIRL(Fitted, Savable):
             learning_rate=self.config.learning_rate,
             ent_coef=self.config.ent_coef,
             target_kl=self.config.target_kl,
+            use_sde=self.config.use_sde,
+            sde_sample_freq=4,
             seed=seed,
             device="cpu",
         )
 
     def _take_demonstrations(self, demonstrations: Demonstrations) -> None:
-        if not demonstrations.has_one_length and not self.config.may_vary_in_length:
+        if not demonstrations.has_one_length and not self.config.takes_any_length:
             shortest = int(demonstrations.lengths.min())
             longest = int(demonstrations.lengths.max())
             raise MixedHorizonError(
                 f"episodes have {shortest} to {longest} steps: their length would tell who acted; "
-                "cut them to one length, or permit it with may_vary_in_length=True"
+                "let them go on with has_absorbing_state=True, cut them to one length, or permit "
+                "it with may_vary_in_length=True"
             )
         check_spaces_fit(demonstrations, self.observation_space, self.action_space)
         self.demonstrated = demonstrations.transitions().map(_tensor)
+        longest = int(demonstrations.lengths.max())
+        self.envs.horizon = longest
+        # An episode that was cut tells nothing of what would have followed.
+        ends = demonstrations.step_starts + demonstrations.lengths - 1
+        missing = (longest - demonstrations.lengths) * demonstrations.terminations[ends]
+        self.demonstrated_absorbed = int(missing.sum())
 
     def learn(
         self,
@@ -248,7 +310,7 @@ class AdversarialIRL(Fitted, Savable):
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         # A round is a rollout of PPO and the updates of the discriminator that follow.
-        run = _AdversarialRun(self, callback, checkpoint_every, checkpoints is not None)
+        run = _AdversarialRun(self, num_rounds, callback, checkpoint_every, checkpoints is not None)
         # From here on callbacks may ask for the reward as it is being learned.
         self.is_fitted = True
         Trainer(
@@ -320,17 +382,36 @@ class AdversarialIRL(Fitted, Savable):
         return log_probabilities
 
     def learner_reward(self, steps: Transitions[Tensor]) -> Tensor:
-        """What PPO maximizes: f - log pi [N]."""
-        return self.logits(steps) - self.log_policy(steps)
+        """What PPO maximizes: f - log pi [N].
 
-    def train_discriminator(self, steps: Transitions[Tensor], number: int) -> None:
+        With an absorbing state also what it is worth to be alive, and where an episode terminates
+        what it is worth to stay in that state for ever.
+        """
+        rewards = self.logits(steps) - self.log_policy(steps)
+        if not self.config.has_absorbing_state:
+            return rewards
+        gamma = self.config.gamma
+        for_ever = gamma / (1 - gamma) * self.absorption.absorbed_logit
+        return rewards + self.absorption.alive_logit + for_ever * steps.terminations
+
+    def train_discriminator(
+        self, steps: Transitions[Tensor], number: int, num_absorbed: int = 0
+    ) -> None:
         """Train reward and potential to tell demonstrations from the learner's steps.
 
         Args:
             steps: The learner's since the last round.
             number: Of the round, for messages.
+            num_absorbed: Steps that the learner spent in the absorbing state meanwhile.
         """
         assert self.demonstrated is not None
+        self.replay.append(_Round(steps, num_absorbed))
+        steps = Transitions.concatenate([each.steps for each in self.replay], torch.cat)
+        if self.config.has_absorbing_state:
+            self.absorption = _Absorption.of(
+                _share(self.demonstrated_absorbed, len(self.demonstrated)),
+                _share(sum(each.num_absorbed for each in self.replay), len(steps)),
+            )
         for update in range(self.config.num_discriminator_updates):
             batch = Transitions.concatenate(
                 [self._sample(self.demonstrated), self._sample(steps)], torch.cat
@@ -433,9 +514,15 @@ class _AdversarialRun:
     """Rounds of PPO and discriminator in turn."""
 
     def __init__(
-        self, irl: AdversarialIRL, callback: Any, checkpoint_every: int, has_checkpoints: bool
+        self,
+        irl: AdversarialIRL,
+        total_rounds: int,
+        callback: Any,
+        checkpoint_every: int,
+        has_checkpoints: bool,
     ) -> None:
         self.irl = irl
+        self.total_rounds = total_rounds
         self.callback = callback
         self.checkpoint_every = checkpoint_every
         self.has_checkpoints = has_checkpoints
@@ -449,12 +536,19 @@ class _AdversarialRun:
         if self.has_checkpoints and update > 0 and update % self.checkpoint_every == 0:
             restart_environments(irl.learner)
         num_steps = irl.config.num_steps * irl.envs.num_envs
+        progress = update / self.total_rounds if irl.config.anneals else 0.0
+        rate = irl.config.learning_rate * (1 - (1 - _LAST_RATE) * progress)
+        irl.learner.lr_schedule = lambda _: rate
         # One rollout and its epochs.
         irl.learner.learn(num_steps, callback=self.callback, reset_num_timesteps=False)
         weights = irl.learner.policy.state_dict()
         # PPO may diverge within the call, where nothing of ours looks.
         require_finite(weights, f"a parameter of the learner in round {update}")
-        irl.train_discriminator(irl.envs.take_steps(), update)
+        if hasattr(irl.learner.policy, "log_std"):
+            max_std = _MAX_STD * (1 - (1 - _LAST_STD) * progress)
+            irl.learner.policy.log_std.data.clamp_(max=math.log(max_std))
+        num_absorbed = irl.envs.take_absorbed()
+        irl.train_discriminator(irl.envs.take_steps(), update, num_absorbed)
         self.num_rounds += 1
         return {"loss": irl.loss, "accuracy": irl.accuracy}
 
@@ -473,6 +567,11 @@ class _AdversarialRun:
             "generator": irl.generator.get_state(),
             "learner": training_state(irl.learner),
             "length": irl.envs.length,
+            "return_spread": vars(irl.envs.return_spread),
+            "replay": [
+                vars(each.steps) | {"num_absorbed": each.num_absorbed} for each in irl.replay
+            ],
+            "absorption": [irl.absorption.alive_logit, irl.absorption.absorbed_logit],
             "figures": [irl.loss, irl.accuracy],
         }
 
@@ -485,6 +584,12 @@ class _AdversarialRun:
         irl.generator.set_state(state["generator"])
         irl.loss, irl.accuracy = state["figures"]
         irl.envs.length = state["length"]
+        vars(irl.envs.return_spread).update(state["return_spread"])
+        irl.replay.clear()
+        for stored in state["replay"]:
+            steps = {name: value for name, value in stored.items() if name != "num_absorbed"}
+            irl.replay.append(_Round(Transitions(**steps), int(stored["num_absorbed"])))
+        irl.absorption = _Absorption(*state["absorption"])
         set_training_state(irl.learner, state["learner"])
         restart_environments(irl.learner)
 
@@ -504,6 +609,37 @@ class _AdversarialRun:
             "spaces": [str(irl.observation_space), str(irl.action_space)],
             "demonstrations": content_hash(*(array.numpy() for array in arrays)),
         }
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What the learner did in one round: steps, and how many more it spent in the absorbing state."""
+
+    steps: Transitions[Tensor]
+    num_absorbed: int
+
+
+@dataclass(frozen=True)
+class _Absorption:
+    """The discriminator's logits of being alive or in the absorbing state: logs of density ratios.
+
+    In the absorbing state there is nothing to see and nothing to do, so that the best discriminator
+    is known: the logarithm of how much more often demonstrators are there than the learner. What
+    the network tells of other states is conditional on being alive, hence `alive_logit`.
+    """
+
+    alive_logit: float = 0.0
+    absorbed_logit: float = 0.0
+
+    @classmethod
+    def of(cls, demonstrated: float, learned: float) -> "_Absorption":
+        """From the shares of all steps that both spend in the absorbing state."""
+        alive = math.log((1 - demonstrated + _RARE) / (1 - learned + _RARE))
+        return cls(alive, math.log((demonstrated + _RARE) / (learned + _RARE)))
+
+
+def _share(num_absorbed: int, num_alive: int) -> float:
+    return num_absorbed / (num_absorbed + num_alive)
 
 
 class _SpacesOnly(gym.Env[Any, Any]):

@@ -20,6 +20,7 @@ from wm_agents.irl.uncertainty import (
     RewardFit,
     Scaling,
     bootstrap_weights,
+    clustered_stds,
     fit_from_state,
     fit_to_state,
     identify,
@@ -426,6 +427,7 @@ def _reward_fit(
     low, high = laplace_limits(weights, covariance, config.confidence)
     # The data narrowed the prior by less than a fifth.
     is_weak = np.sqrt(np.diag(covariance)) > _WEAK * prior.std
+    clustered = clustered_stds(likelihood, weights, prior, information)
     resampled = resampled_stds = np.zeros((0, len(weights)))
     if config.num_resamples:
         resampled, resampled_stds = bootstrap_weights(
@@ -452,6 +454,7 @@ def _reward_fit(
         low=low / scaling.scale,
         high=high / scaling.scale,
         confidence=config.confidence,
+        clustered_stds=clustered,
         resampled=resampled,
         resampled_stds=resampled_stds,
         identifiability=identifiability,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 from wm_agents.training.finite import require_finite
 from wm_agents.world_models.normalization import units
 from wm_envs.data.trajectories import Transitions
+
+_MIN_VARIANCE = 1e-8  # of returns, to divide by
 
 StepReward = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
 """(observations [N, O], actions [N] or [N, A], next observations [N, O]) -> rewards [N]."""
@@ -145,10 +148,15 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         venv: Box observations.
         reward_fn: Steps [B] of tensors -> rewards [B].
         has_one_length: Whether episodes have to be of one length.
+        normalized_gamma: Divide rewards by the spread of their sums under this discount, over all
+            that was done so far; None leaves them as they are.
 
     Attributes:
         length: Of the episodes, None before the first has ended or where they may differ.
         num_steps: Steps taken, of all environments together.
+        return_spread: Mean and variance of the discounted sums.
+        horizon: Steps up to which an episode that terminates goes on in an absorbing state; 0 for
+            none.
     """
 
     def __init__(
@@ -157,12 +165,18 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         reward_fn: Callable[[Transitions[Tensor]], Tensor],
         *,
         has_one_length: bool = False,
+        normalized_gamma: float | None = None,
     ) -> None:
         super().__init__(venv)
         self.reward_fn = reward_fn
         self.has_one_length = has_one_length
+        self.normalized_gamma = normalized_gamma
+        self.return_spread = RunningMeanStd()
+        self._returns = np.zeros(venv.num_envs)
         self.length: int | None = None
         self.num_steps = 0
+        self.horizon = 0
+        self._num_absorbed = 0
         self._steps: list[Transitions[Tensor]] = []
         # By row, since episodes of a batch end at different times.
         self._ages = np.zeros(venv.num_envs, np.int64)  # steps since each episode began
@@ -186,6 +200,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         """
         # SB3's environments begin everywhere with a reset.
         self._ages[:] = 0
+        self._returns[:] = 0
         self._obs = np.asarray(self.venv.reset())
         self._check_observations(self._obs)
         return self._obs
@@ -213,7 +228,7 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         for row in np.flatnonzero(dones):
             next_obs[row] = infos[row]["terminal_observation"]
             truncations[row] = infos[row].get("TimeLimit.truncated", False)
-        self._check_lengths(dones)
+        self._note_lengths(dones, truncations)
         steps = Transitions(
             observations=self._rows(self._obs),
             actions=torch.as_tensor(self._actions),
@@ -229,7 +244,16 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         self.num_steps += self.num_envs
         self._steps.append(steps)
         self._obs = observations
-        return observations, rewards.numpy(), dones, infos
+        return observations, self._normalized(rewards.numpy(), dones), dones, infos
+
+    def _normalized(self, rewards: NDArray[Any], dones: NDArray[np.bool_]) -> NDArray[Any]:
+        if self.normalized_gamma is None:
+            return rewards
+        self._returns = self.normalized_gamma * self._returns + rewards
+        self.return_spread.update(self._returns)
+        self._returns[dones] = 0
+        # Never shifted: that would make long episodes better or worse than short ones.
+        return (rewards / np.sqrt(self.return_spread.var + _MIN_VARIANCE)).astype(np.float32)
 
     def take_steps(self) -> Transitions[Tensor]:
         """The steps since this was last asked, which are then forgotten; their rewards are 0."""
@@ -245,8 +269,16 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         tensors = {"an observation": torch.as_tensor(observations)}
         require_finite(tensors, f"after {self.num_steps} steps")
 
-    def _check_lengths(self, dones: NDArray[np.bool_]) -> None:
+    def take_absorbed(self) -> int:
+        """Steps that terminated episodes would have had up to the horizon, since last asked."""
+        num_absorbed = self._num_absorbed
+        self._num_absorbed = 0
+        return num_absorbed
+
+    def _note_lengths(self, dones: NDArray[np.bool_], truncations: NDArray[np.bool_]) -> None:
         self._ages += 1
+        lifetimes = self._ages[dones & ~truncations]
+        self._num_absorbed += int(np.maximum(self.horizon - lifetimes, 0).sum())
         if self.has_one_length:
             for length in self._ages[dones]:
                 if self.length is not None and length != self.length:

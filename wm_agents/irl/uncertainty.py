@@ -226,6 +226,35 @@ def laplace_covariance(information: Floats, prior: Prior) -> Floats:
     return np.asarray(np.linalg.inv(information + prior.precision), np.float64)
 
 
+def clustered_stds(
+    likelihood: Likelihood,
+    weights: Floats,
+    prior: Prior,
+    information: Floats,
+    counts: Floats | None = None,
+) -> Floats:
+    """Standard deviations [F] of scaled weights by how much the scores of whole episodes vary.
+
+    The sandwich estimate with episodes as clusters (Liang and Zeger 1986, equation 8): it does not
+    believe the model that steps of an episode are independent given the weights. The prior counts as
+    one more cluster, so that what nothing identifies varies as the prior does.
+
+    Args:
+        likelihood: Of K episodes.
+        weights: [F], the estimate.
+        prior: Of the estimate.
+        information: [F, F], of all steps at the estimate.
+        counts: [K], how often each episode counts; None for once.
+    """
+    scores = likelihood.scores(weights)
+    if counts is None:
+        counts = np.ones(len(scores))
+    meat = (scores * counts[:, None]).T @ scores + prior.precision
+    bread = laplace_covariance(information, prior)
+    # Rounding alone can make a variance negative.
+    return np.sqrt(np.maximum(np.diag(bread @ meat @ bread), 0.0))
+
+
 def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tuple[Floats, Floats]:
     """Lower and upper limits [F]."""
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(np.diag(covariance))
@@ -235,7 +264,7 @@ def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tu
 def bootstrap_weights(
     likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Weights fitted again to episodes drawn with replacement, and their standard deviations.
+    """Weights fitted again to episodes drawn with replacement, and their `clustered_stds`.
 
     By Fisher scoring from the estimate. Whole episodes are drawn, since the steps of one are not
     independent. Each refit has a prior mean of its own, drawn from the prior: with a fixed one all
@@ -261,9 +290,9 @@ def bootstrap_weights(
         # does.
         shift = root @ generator.normal(size=len(root))
         drawn = Prior(prior.mean + shift, prior.precision)
-        found, covariance = _refit(likelihood, weights, step_weights, drawn)
+        found, information = _refit(likelihood, weights, step_weights, drawn)
         refitted.append(found)
-        stds.append(np.sqrt(np.diag(covariance)))
+        stds.append(clustered_stds(likelihood, found, drawn, information, row.astype(float)))
     return np.stack(refitted), np.stack(stds)
 
 
@@ -279,8 +308,7 @@ def _refit(
     # From the fit to all episodes, from which a resample is a few steps away.
     start = weights[None]
     found = minimize_convex(problem, start, "the likelihood of resampled demonstrations")[0]
-    information = likelihood.weighted(found, step_weights)[2]
-    return found, laplace_covariance(information, prior)
+    return found, likelihood.weighted(found, step_weights)[2]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -298,7 +326,8 @@ class RewardFit(FitReport):
         high: [F], upper limits.
         confidence: Of the limits.
         resampled: [R, F] scaled weights of the bootstrap; R may be 0.
-        resampled_stds: [R, F], their standard deviations, by each refit's own information.
+        clustered_stds: [F], standard deviations of the scaled weights with episodes as clusters.
+        resampled_stds: [R, F], those of each refit.
         identifiability: What the demonstrations can identify.
         is_constant: [F] bool, features that never vary.
         is_weak: [F] bool, weights of which the data say little beyond the prior.
@@ -318,6 +347,7 @@ class RewardFit(FitReport):
     low: Floats
     high: Floats
     confidence: float
+    clustered_stds: Floats
     resampled: Floats
     resampled_stds: Floats
     identifiability: Identifiability
@@ -358,7 +388,9 @@ class RewardFit(FitReport):
         """Limits [F] of `weights` by percentile-t, infinite for a single episode.
 
         Each refit's distance from the estimate counts in its own standard deviations (Efron and
-        Tibshirani 1993, section 12.5).
+        Tibshirani 1993, section 12.5), which have episodes as clusters like the estimate's own:
+        where few episodes tell about a weight their spread is itself uncertain, and the refits know
+        by how much (Cameron, Gelbach and Miller 2008, section 3).
 
         Raises:
             ConfigError: The fit was made without resamples, or with too few for its confidence.
@@ -378,8 +410,10 @@ class RewardFit(FitReport):
             )
         # In standard errors of each refit: percentile-t corrects for spreads that differ.
         distances = (self.resampled - self.scaled_weights) / self.resampled_stds
-        low, high = np.quantile(distances, [tail, 1 - tail], axis=0)
-        std = np.sqrt(np.diag(self.covariance))
+        # Between R refits lie R + 1 gaps, into each of which the next distance falls as likely:
+        # quantiles that count R - 1 gaps have limits too close for few refits.
+        low, high = np.quantile(distances, [tail, 1 - tail], axis=0, method="weibull")
+        std = self.clustered_stds
         # A refit that lies too high says that the estimate may lie as much too high itself.
         lower = self.scaled_weights - high * std
         upper = self.scaled_weights - low * std

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from wm_agents.errors import NonFiniteError
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.learners.replay_buffer import ReplayBuffer
+from wm_agents.networks import follow_parameters, smooth_perceptron
+from wm_agents.policy_gradient.rollouts import lambda_returns
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import Checkpoint
@@ -84,18 +86,6 @@ class ImaginedPolicyConfig:
     max_features: int = 256
 
 
-def _network(num_inputs: int, width: int, num_outputs: int) -> nn.Sequential:
-    """Two hidden layers with smooth units, since gradients run through them many times."""
-    return nn.Sequential(
-        nn.Linear(num_inputs, width),
-        nn.LayerNorm(width),
-        nn.SiLU(),
-        nn.Linear(width, width),
-        nn.SiLU(),
-        nn.Linear(width, num_outputs),
-    )
-
-
 class ImaginedPolicy(Learner):
     """Learns from imagined steps alone; the model learns from the steps of all learners."""
 
@@ -119,8 +109,8 @@ class ImaginedPolicy(Learner):
         self._row_space = gym_spaces.Box(-np.inf, np.inf, (size,), np.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.policy = _network(size, width, spaces.num_actions)
-            self.values = _network(size, width, 1)
+            self.policy = smooth_perceptron(size, width, spaces.num_actions)
+            self.values = smooth_perceptron(size, width, 1)
         with torch.no_grad():
             last = self.policy[-1]
             assert isinstance(last, nn.Linear)
@@ -140,7 +130,6 @@ class ImaginedPolicy(Learner):
         self.generator = torch.Generator().manual_seed(seed)
         self.num_fits = 0
         self.num_updates = 0
-        self.reward_size = 0.0
         self._next_fit = float(self.config.first_fit)
         self._noise = torch.zeros(num_rows, spaces.num_actions)
 
@@ -193,8 +182,6 @@ class ImaginedPolicy(Learner):
             return {}
         self.replay.keep(step)
         self.units.update(step.obs)
-        size = float(np.abs(step.rewards).mean())
-        self.reward_size += (size - self.reward_size) * len(step.rewards) / self.num_seen
         if self.num_seen < self._next_fit or not self.effort:
             return {}
         self._next_fit = max(self._next_fit * self.config.refit_growth, self.num_seen + 1)
@@ -245,7 +232,7 @@ class ImaginedPolicy(Learner):
         """One window of N rows from recorded observations."""
         assert self.model is not None
         config = self.config
-        scale = VALUE_SCALE * (self.reward_size or 1.0)  # rewards have any unit
+        scale = VALUE_SCALE * (self.replay.reward_size or 1.0)
         obs = self.replay.starts(config.num_rows, self.draws)
         state = self.model.start(obs)
         alive = torch.ones(len(obs))
@@ -281,14 +268,9 @@ class ImaginedPolicy(Learner):
         config = self.config
         with torch.no_grad():
             values = self.slow_values(inputs)[..., 0]
-            goals = torch.empty_like(rewards)
-            following = values[-1]
-            for step in reversed(range(config.horizon)):
-                # The chance to go on, given that the row got so far.
-                goes_on = lives[step + 1] / lives[step].clamp_min(1e-6)
-                mixed = (1 - config.gae_lambda) * values[step + 1] + config.gae_lambda * following
-                following = rewards[step] + config.gamma * goes_on * mixed
-                goals[step] = following
+        # The chance to go on, given that the row got so far.
+        goes_on = lives[1:] / lives[:-1].clamp_min(1e-6)
+        goals = lambda_returns(rewards, values, config.gamma * goes_on, config.gae_lambda)
         rows, goal, weight = inputs[:-1].flatten(0, 1), goals.flatten(), lives[:-1].flatten()
         total, named = 0.0, list(self.values.named_parameters())
         place = f"at update {self.num_updates} of imagined values"
@@ -297,10 +279,7 @@ class ImaginedPolicy(Learner):
             errors = self.values(rows[batch])[:, 0] - goal[batch]
             loss = (weight[batch] * errors.square()).mean()
             total += float(gradient_step(loss, self._optimizers["values"], named, place, 1.0))
-            with torch.no_grad():
-                pairs = zip(self.slow_values.parameters(), self.values.parameters(), strict=True)
-                for slow, new in pairs:
-                    slow.lerp_(new, config.slow_share)
+            follow_parameters(self.slow_values, self.values, config.slow_share)
         return total / config.value_updates
 
     # --- files
@@ -323,7 +302,7 @@ class ImaginedPolicy(Learner):
             "draws": self.draws.bit_generator.state,
             "generator": self.generator.get_state(),
             "counts": [self.num_seen, self.num_updates, self.num_fits],
-            "numbers": [self.reward_size, self._next_fit],
+            "numbers": [self._next_fit],
             "withdrawal": self.withdrawal,
             "replay": self.replay.state_dict(),
         }
@@ -343,7 +322,7 @@ class ImaginedPolicy(Learner):
         self.draws.bit_generator.state = state["draws"]
         self.generator.set_state(state["generator"])
         self.num_seen, self.num_updates, self.num_fits = state["counts"]
-        self.reward_size, self._next_fit = state["numbers"]
+        self._next_fit = state["numbers"][-1]
         self.withdrawal = state["withdrawal"]
         self.replay.load_state_dict(state["replay"])
         self._noise.zero_()

@@ -28,6 +28,8 @@ class ReplayBuffer:
 
     Attributes:
         size: Places that are filled.
+        reward_size: Mean absolute reward of all steps ever kept, a unit for what is learned from
+            them, since rewards have any.
         columns: By name [T, B, ...]; `ended` also where an episode was left for a new one.
     """
 
@@ -36,6 +38,8 @@ class ReplayBuffer:
         self.length = length
         self.size = 0
         self.cursor = 0
+        self.num_kept = 0
+        self.reward_size = 0.0
         self.columns: dict[str, NDArray[Any]] = {}
 
     def keep(self, step: VectorStep) -> None:
@@ -58,6 +62,9 @@ class ReplayBuffer:
             column[place] = values[name]
         self.cursor = (place + 1) % self.length
         self.size = max(self.size, place + 1)
+        self.num_kept += self.num_rows
+        surplus = float(np.abs(step.rewards).mean()) - self.reward_size
+        self.reward_size += surplus * self.num_rows / self.num_kept
 
     def _grow(self, values: Mapping[str, NDArray[Any]]) -> None:
         """Rings twice as long, up to their length."""
@@ -141,15 +148,19 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """The recorded steps and where the next one goes."""
         return {
-            "counts": [self.size, self.cursor],
+            "counts": [self.size, self.cursor, self.num_kept],
+            "reward_size": self.reward_size,
             "columns": {name: column[: self.size].copy() for name, column in self.columns.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over recorded steps of as many rows."""
-        self.size, self.cursor = state["counts"]
+        self.size, self.cursor, *kept = state["counts"]
+        # Older files have the size elsewhere; what only acts needs neither.
+        self.num_kept = kept[0] if kept else 0
+        self.reward_size = state.get("reward_size", 0.0)
         self.columns = {name: np.array(column) for name, column in state["columns"].items()}
 
     def empty_state(self) -> dict[str, Any]:
         """The state of a replay without steps."""
-        return {"counts": [0, 0], "columns": {}}
+        return {"counts": [0, 0, 0], "reward_size": 0.0, "columns": {}}

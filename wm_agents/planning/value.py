@@ -22,6 +22,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, NotFittedError, SpaceError
+from wm_agents.networks import follow_parameters
 from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.planner import action_bounds, planned_actions
@@ -490,10 +491,8 @@ class _ValueRun:
             f"at update {position} of the value function, which learns from what the model imagines"
         )
         figure = descend(loss, self._optimizer, value.named_parameters(), place)
-        with torch.no_grad():
-            # Parameters alone: units and bounds are buffers, which `measure` sets in both.
-            for slow, fast in zip(self.target.parameters(), value.parameters(), strict=True):
-                slow.lerp_(fast, config.tau)
+        # Units and bounds are buffers, which `measure` sets in both.
+        follow_parameters(self.target, value, config.tau)
         return figure
 
     def _rows(self, count: int) -> Tensor:

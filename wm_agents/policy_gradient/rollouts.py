@@ -188,3 +188,22 @@ def advantage_estimates(rollout: RolloutBuffer, gamma: float, gae_lambda: float)
         running = errors[step] + gamma * gae_lambda * running * ~rollout.ended[step]
         advantages[step] = running
     return advantages
+
+
+@torch.no_grad()
+def lambda_returns(rewards: Tensor, values: Tensor, discounts: Tensor, gae_lambda: float) -> Tensor:
+    """Returns [H, B] that mix all numbers of steps before a value (Sutton & Barto 2018, eq. 12.18).
+
+    Args:
+        rewards: [H, B].
+        values: Of where each step began and where the last one led [H + 1, B].
+        discounts: [H, B], 0 where a step ended its episode.
+        gae_lambda: 0 asks the value after one step, 1 only after the last.
+    """
+    returns = torch.empty_like(rewards)
+    following = values[-1]
+    for step in reversed(range(len(rewards))):
+        mixed = (1 - gae_lambda) * values[step + 1] + gae_lambda * following
+        following = rewards[step] + discounts[step] * mixed
+        returns[step] = following
+    return returns

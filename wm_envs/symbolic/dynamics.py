@@ -165,9 +165,10 @@ def step_pattern_echo(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_pattern_echo(state: Row, out: Array, row: int) -> None:
+def observe_pattern_echo(states: Array, out: Array) -> None:
     """One-hot symbol."""
-    out[row, state.current] = 1.0
+    for row in range(len(states)):
+        out[row, states[row].current] = 1.0
 
 
 @kernel
@@ -197,9 +198,11 @@ def step_sequence_next(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_sequence_next(state: Row, out: Array, row: int) -> None:
+def observe_sequence_next(states: Array, out: Array) -> None:
     """One-hot element."""
-    out[row, digit(state.mapping, state.current)] = 1.0
+    for row in range(len(states)):
+        state = states[row]
+        out[row, digit(state.mapping, state.current)] = 1.0
 
 
 @kernel
@@ -234,10 +237,12 @@ def step_conditional(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_conditional(state: Row, out: Array, row: int) -> None:
+def observe_conditional(states: Array, out: Array) -> None:
     """One-hot shape, one-hot colour."""
-    out[row, state.current] = 1.0
-    out[row, NUM_SHAPES + state.target] = 1.0
+    for row in range(len(states)):
+        state = states[row]
+        out[row, state.current] = 1.0
+        out[row, NUM_SHAPES + state.target] = 1.0
 
 
 @kernel
@@ -256,13 +261,16 @@ def step_navigation(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_navigation(state: Row, rules: Row, out: Array, row: int) -> None:
+def observe_navigation(states: Array, rules: Row, out: Array) -> None:
     """One-hot position, target and step; no step is marked once the task is over."""
-    out[row, state.current] = 1.0
-    out[row, rules.num_symbols + state.target] = 1.0
-    # After the last step the task is over; its number would point beyond the row.
-    if state.time < rules.length:
-        out[row, 2 * rules.num_symbols + state.time] = 1.0
+    size = rules.num_symbols
+    for row in range(len(states)):
+        state = states[row]
+        out[row, state.current] = 1.0
+        out[row, size + state.target] = 1.0
+        # After the last step the task is over; its number would point beyond the row.
+        if state.time < rules.length:
+            out[row, 2 * size + state.time] = 1.0
 
 
 # Memory tasks: the answer was shown earlier
@@ -282,12 +290,14 @@ def step_delayed_match(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_delayed_match(state: Row, rules: Row, out: Array, row: int) -> None:
+def observe_delayed_match(states: Array, rules: Row, out: Array) -> None:
     """One-hot symbol at the first step, the flag at the last, nothing in between and after."""
-    if state.time == 0:
-        out[row, state.target] = 1.0
-    elif state.time == rules.length - 1:
-        out[row, rules.num_symbols] = 1.0
+    for row in range(len(states)):
+        state = states[row]
+        if state.time == 0:
+            out[row, state.target] = 1.0
+        elif state.time == rules.length - 1:
+            out[row, rules.num_symbols] = 1.0
 
 
 @kernel
@@ -321,19 +331,21 @@ def step_rule_recall(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_rule_recall(state: Row, rules: Row, out: Array, row: int) -> None:
+def observe_rule_recall(states: Array, rules: Row, out: Array) -> None:
     """One-hot cue, one-hot response to the previous cue while that was a demonstration.
 
     Query flag.
     """
-    # The last observation answers nothing any more; a cue in it would look like one more query.
-    if state.time >= rules.length:
-        return
-    out[row, state.current] = 1.0
-    if 0 < state.time <= rules.num_demonstrations:
-        out[row, rules.cue_width + digit(state.mapping, state.previous)] = 1.0
-    if state.time >= rules.num_demonstrations:
-        out[row, rules.cue_width + rules.symbol_width] = 1.0
+    for row in range(len(states)):
+        state = states[row]
+        # The last observation answers nothing any more; a cue in it would look like one more query.
+        if state.time >= rules.length:
+            continue
+        out[row, state.current] = 1.0
+        if 0 < state.time <= rules.num_demonstrations:
+            out[row, rules.cue_width + digit(state.mapping, state.previous)] = 1.0
+        if state.time >= rules.num_demonstrations:
+            out[row, rules.cue_width + rules.symbol_width] = 1.0
 
 
 @kernel
@@ -347,13 +359,15 @@ def step_t_maze(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_t_maze(state: Row, rules: Row, out: Array, row: int) -> None:
+def observe_t_maze(states: Array, rules: Row, out: Array) -> None:
     """One-hot cue or distractor, the flag of a cue, the flag of the last step."""
-    out[row, state.current] = 1.0
-    if state.time == 0 or (rules.is_revealed and state.time == rules.length):
-        out[row, rules.num_symbols] = 1.0
-    if state.time == rules.length - 1:
-        out[row, rules.num_symbols + 1] = 1.0
+    for row in range(len(states)):
+        state = states[row]
+        out[row, state.current] = 1.0
+        if state.time == 0 or (rules.is_revealed and state.time == rules.length):
+            out[row, rules.num_symbols] = 1.0
+        if state.time == rules.length - 1:
+            out[row, rules.num_symbols + 1] = 1.0
 
 
 # Planning tasks: reach a goal that changes every episode; every step that ends on it is rewarded
@@ -432,21 +446,34 @@ def step_planning(state: Row, rules: Row, action: Integer) -> float:
 
 
 @kernel
-def observe_planning(state: Row, rules: Row, out: Array, row: int) -> None:
-    """The current state, then the goal.
-
-    One-hot tokens by place, the bits of a board, or one one-hot token.
-    """
+def observe_perm_puzzle(states: Array, rules: Row, out: Array) -> None:
+    """One-hot tokens by place: the current arrangement, then the goal."""
     size = rules.num_symbols
-    if rules.task == PERM_PUZZLE:
+    for row in range(len(states)):
+        # Read once: the compiler cannot know that writing `out` leaves the state as it is.
+        current, target = states[row].current, states[row].target
         for place in range(size):
-            out[row, place * size + digit(state.current, place)] = 1.0
-            out[row, (size + place) * size + digit(state.target, place)] = 1.0
-    elif rules.task == LIGHTS_OUT:
+            out[row, place * size + digit(current, place)] = 1.0
+            out[row, (size + place) * size + digit(target, place)] = 1.0
+
+
+@kernel
+def observe_lights_out(states: Array, rules: Row, out: Array) -> None:
+    """The bits of the board, then those of the goal."""
+    size = rules.num_symbols
+    for row in range(len(states)):
+        current, target = states[row].current, states[row].target
         for cell in range(size):
-            out[row, cell] = (state.current >> cell) & 1
-            out[row, size + cell] = (state.target >> cell) & 1
-    else:
+            out[row, cell] = (current >> cell) & 1
+            out[row, size + cell] = (target >> cell) & 1
+
+
+@kernel
+def observe_token_automaton(states: Array, rules: Row, out: Array) -> None:
+    """One-hot token, one-hot goal."""
+    size = rules.num_symbols
+    for row in range(len(states)):
+        state = states[row]
         out[row, state.current] = 1.0
         out[row, size + state.target] = 1.0
 
@@ -521,27 +548,6 @@ def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
 
 
 @kernel
-def observe(state: Row, rules: Row, out: Array, row: int) -> None:
-    """Write the observation of a state into a row of zeros."""
-    if rules.task == PATTERN_ECHO:
-        observe_pattern_echo(state, out, row)
-    elif rules.task == SEQUENCE_NEXT:
-        observe_sequence_next(state, out, row)
-    elif rules.task == CONDITIONAL:
-        observe_conditional(state, out, row)
-    elif rules.task == NAVIGATION:
-        observe_navigation(state, rules, out, row)
-    elif rules.task == DELAYED_MATCH:
-        observe_delayed_match(state, rules, out, row)
-    elif rules.task == RULE_RECALL:
-        observe_rule_recall(state, rules, out, row)
-    elif rules.task == T_MAZE:
-        observe_t_maze(state, rules, out, row)
-    else:
-        observe_planning(state, rules, out, row)
-
-
-@kernel
 def hold_still(outcome: Row) -> None:
     """A row that has ended earns nothing; its flags stay."""
     outcome.reward = 0.0
@@ -559,10 +565,35 @@ def reset_rows(states: Array, parameters: Array, mask: Array) -> None:
 
 @kernel
 def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
-    """Observations of all rows."""
+    """Observations of all rows.
+
+    Each task has a loop of its own: an array that is handed on for every row costs more than the
+    observation.
+    """
+    rules = parameters[0]
+    task = rules.task
+    # In one sweep, which costs half of row by row.
     observations[:] = 0.0
-    for row in range(len(states)):
-        observe(states[row], parameters[0], observations, row)
+    if task == PATTERN_ECHO:
+        observe_pattern_echo(states, observations)
+    elif task == SEQUENCE_NEXT:
+        observe_sequence_next(states, observations)
+    elif task == CONDITIONAL:
+        observe_conditional(states, observations)
+    elif task == NAVIGATION:
+        observe_navigation(states, rules, observations)
+    elif task == DELAYED_MATCH:
+        observe_delayed_match(states, rules, observations)
+    elif task == RULE_RECALL:
+        observe_rule_recall(states, rules, observations)
+    elif task == T_MAZE:
+        observe_t_maze(states, rules, observations)
+    elif task == PERM_PUZZLE:
+        observe_perm_puzzle(states, rules, observations)
+    elif task == LIGHTS_OUT:
+        observe_lights_out(states, rules, observations)
+    else:
+        observe_token_automaton(states, rules, observations)
 
 
 @kernel
@@ -579,8 +610,6 @@ def step_rows(
     One that has ended is reset when `is_autoreset` and else holds still with no reward.
     """
     rules = parameters[0]
-    # In one sweep, which costs half of row by row.
-    observations[:] = 0.0
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]
         if not state.ended:
@@ -591,4 +620,4 @@ def step_rows(
                 reset(state, rules)
                 outcome.truncated = False
                 outcome.is_success = False
-        observe(state, rules, observations, row)
+    observe_rows(states, parameters, observations)

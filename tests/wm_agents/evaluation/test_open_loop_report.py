@@ -97,6 +97,7 @@ def test_calibration_is_judged() -> None:
 def test_a_gap_within_chance_is_not_given_a_number() -> None:
     assert "cannot" not in gap_sentence(planning_gap([0.5, 0.5], [1, 1], [0, 0]))
     assert "closes 50% of the gap" in gap_sentence(planning_gap([0.5, 0.5], [1, 1], [0, 0]))
+    assert "closes none of the gap" in gap_sentence(planning_gap([-0.1, -0.1], [1, 1], [0, 0]))
     assert "within chance" in gap_sentence(
         planning_gap([1.0, 5.0, 3.0], [0.0, 10.0, 0.2], [5.0, 0.0, 5.0])
     )

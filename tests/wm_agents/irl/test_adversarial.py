@@ -188,8 +188,8 @@ def test_the_learners_clone_acts_inside_its_bounds(low, high):
         airl.predict(None)
 
 
-def small_airl(seed=0):
-    settings = AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False})
+def small_airl(seed=0, **changes):
+    settings = AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False, **changes})
     envs = make_vec_env(Thermostat, 2, seed=seed)
     return AdversarialIRL(recorded(False), envs, settings, seed)
 
@@ -198,8 +198,11 @@ def ask(airl):
     return airl.reward(np.float32([[0.0], [1.0]]), np.zeros((2, 1), np.float32)).tolist()
 
 
-def test_copies_and_pickles_learn_on_by_themselves():
-    airl = small_airl()
+@pytest.mark.parametrize(
+    "changes", [{}, {"normalizes_rewards": True, "anneals": True, "num_replay_rounds": 2}]
+)
+def test_copies_and_pickles_learn_on_by_themselves(changes):
+    airl = small_airl(**changes)
     airl.learn(128)
     copies = [copy.deepcopy(airl), cloudpickle.loads(cloudpickle.dumps(airl))]
     before = ask(airl)
@@ -258,3 +261,102 @@ def test_old_names_lead_to_the_new_with_a_warning():
     with pytest.warns(DeprecationWarning, match="has moved"):
         from wm_agents.irl.held_out import cross_validate
     assert cross_validate is irl.cross_validate
+
+
+class Cliff(gym.Env):
+    """One stands for ten steps with action 1 and falls at once with action 0."""
+
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.age = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.age += 1
+        return np.zeros(1, np.float32), 0.0, int(action) == 0, self.age >= 10, {}
+
+
+def standing(num_episodes=4):
+    """Ten steps each, cut by the time limit."""
+    size = 10 * num_episodes
+    return Demonstrations.of(
+        {
+            "observations": np.zeros((size + num_episodes, 1), np.float32),
+            "actions": np.ones(size, np.int64),
+            "lengths": [10] * num_episodes,
+            "truncations": np.arange(size) % 10 == 9,
+        }
+    )
+
+
+def test_what_ends_early_stays_in_the_absorbing_state():
+    envs = make_vec_env(Cliff, 2, seed=0)
+    settings = AdversarialConfig(
+        **{**vars(SMALL), "starts_from_clone": False, "has_absorbing_state": True}
+    )
+    airl = AdversarialIRL(standing(), envs, settings, 0)
+    # Nothing is known before the first round.
+    assert vars(airl.absorption) == {"alive_logit": 0.0, "absorbed_logit": 0.0}
+    steps = airl.demonstrated.select(torch.arange(4))
+    steps.terminations[1] = True
+    airl.train_discriminator(steps, 0, num_absorbed=12)
+    # Demonstrators never end; of the learner's 16 steps 12 are after an end.
+    assert airl.absorption.alive_logit == pytest.approx(np.log(1.001 / 0.251))
+    assert airl.absorption.absorbed_logit == pytest.approx(np.log(0.001 / 0.751))
+    rewards = airl.learner_reward(steps)
+    plain = airl.logits(steps) - airl.log_policy(steps) + airl.absorption.alive_logit
+    torch.testing.assert_close(rewards[0], plain[0])
+    for_ever = 0.99 / 0.01 * airl.absorption.absorbed_logit
+    torch.testing.assert_close(rewards[1], plain[1] + for_ever)
+
+
+def test_steps_after_an_end_are_counted_up_to_the_horizon():
+    envs = RewardRelabelVecEnv(make_vec_env(Cliff, 2, seed=0), lambda s: torch.zeros(len(s)))
+    envs.horizon = 10
+    envs.reset()
+    envs.step(np.array([1, 0]))
+    assert envs.take_absorbed() == 9
+    for _ in range(8):
+        envs.step(np.array([1, 1]))
+    assert envs.take_absorbed() == 0
+    envs.step(np.array([0, 1]))  # row 0 ends with its tenth step
+    assert envs.take_absorbed() == 0
+    envs.step(np.array([0, 1]))  # row 1's tenth step: a time limit is no end
+    assert envs.take_absorbed() == 9
+
+
+def test_falling_early_does_not_look_right_with_an_absorbing_state():
+    """With permission alone every step costs at last, and the learner falls at once."""
+    settings = AdversarialConfig(
+        **{
+            **vars(SMALL),
+            "starts_from_clone": False,
+            "has_absorbing_state": True,
+            "normalizes_rewards": True,
+            "num_replay_rounds": 2,
+            "learning_rate": 1e-2,  # only biases can learn where there is nothing to see
+            "target_kl": None,
+        }
+    )
+    airl = AdversarialIRL(standing(), make_vec_env(Cliff, 4, seed=0), settings, 0)
+    airl.learn(2500)
+    probabilities = airl.learner.policy.get_distribution(torch.zeros(1, 1)).distribution.probs
+    assert float(probabilities[0, 1].detach()) > 0.9
+
+
+def test_normalized_rewards_have_returns_of_one_spread():
+    def returns(scale):
+        envs = RewardRelabelVecEnv(
+            make_vec_env(Thermostat, 2, seed=0),
+            lambda s: scale * s.observations[:, 0],
+            normalized_gamma=0.9,
+        )
+        envs.reset()
+        return np.stack([envs.step(np.zeros((2, 1), np.float32))[1] for _ in range(200)])
+
+    small, large = returns(1.0), returns(1000.0)
+    np.testing.assert_allclose(small[50:], large[50:], rtol=0.02)
+    assert 0.1 < small[50:].std() < 1

@@ -14,7 +14,7 @@ from wm_agents.irl import (
     maxent,
 )
 from wm_agents.irl.likelihood import Likelihood
-from wm_agents.irl.uncertainty import Prior, bootstrap_weights
+from wm_agents.irl.uncertainty import Prior, bootstrap_weights, clustered_stds
 from wm_agents.training.trainer import FitReport
 
 
@@ -47,8 +47,34 @@ def test_each_resample_is_fitted_to_its_maximum():
         )
         total = gradient + shifted.value_and_gradient(found)[1]
         assert total @ np.linalg.solve(information + prior.precision, total) < 1e-9
-        covariance = np.linalg.inv(information + prior.precision)
+        # Every copy of an episode is a cluster of its own, and so is the prior.
+        scores = np.repeat(likelihood.scores(found), row, 0)
+        bread = np.linalg.inv(information + prior.precision)
+        covariance = bread @ (scores.T @ scores + prior.precision) @ bread
         np.testing.assert_allclose(std, np.sqrt(np.diag(covariance)), rtol=1e-6)
+
+
+def test_clustered_deviations_agree_with_laplace_where_the_model_is_true():
+    model, demonstrations = one_shot(2000)
+    fit = MaxEntIRL(model).fit(demonstrations)
+    laplace = np.sqrt(np.diag(fit.covariance))
+    np.testing.assert_allclose(fit.clustered_stds, laplace, rtol=0.15)
+
+
+def test_an_episode_that_counts_twice_is_two_clusters():
+    model, demonstrations = one_shot(60)
+    doubled = Demonstrations.from_states(
+        np.tile(demonstrations.states, 2), np.tile(demonstrations.actions, 2)
+    )
+    prior = Prior.independent(3, 5.0)
+    weights = np.array([0.5, -0.5, 0.2])
+    once = Likelihood(model, demonstrations, np.ones(3))
+    twice = Likelihood(model, doubled, np.ones(3))
+    information = twice.information(weights)
+    np.testing.assert_allclose(
+        clustered_stds(once, weights, prior, information, np.full(60, 2.0)),
+        clustered_stds(twice, weights, prior, information),
+    )
 
 
 def test_the_bootstrap_of_what_is_not_identified_is_as_wide_as_its_prior():

@@ -105,7 +105,7 @@ def test_a_ring_that_was_stored_half_full_goes_on_growing():
 
 def test_rewards_in_any_unit_give_the_same_sizes():
     learner = fed(11, {}, 64)
-    assert learner.reward_size == pytest.approx(5.0)
+    assert learner.replay.reward_size == pytest.approx(5.0)
 
 
 def test_what_is_learned_does_not_depend_on_the_unit_of_rewards():

@@ -1,8 +1,10 @@
 """Validation: predicted owners of observations against labels that the model did not make."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from numpy.typing import NDArray
 
 from wm_agents.domains.debate.model import Debaters
 from wm_agents.evaluation.statistics import Interval, wilson_interval
+from wm_envs.data.paths import user_path
 from wm_envs.debate.claims import Claim
-from wm_envs.debate.observations import Observations
+from wm_envs.debate.observations import LABEL, Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance
 from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES, Tendency
 from wm_envs.errors import ObservationError
@@ -122,6 +125,50 @@ class Validator:
         )
         majority_accuracy = max(Counter(owners).values()) / len(owners)
         return summarize(num_correct, len(owners), majority_accuracy)
+
+
+def read_labels(path: str | Path) -> dict[str, str | None]:
+    """A reader's labels, lines of JSON {"id": ..., "label": ...} as `label_observations.py` writes.
+
+    Returns:
+        Names of tendencies by id of the observation, None where it was passed over; of several
+        answers the last counts.
+
+    Raises:
+        ObservationError: A line is no answer, or names no tendency.
+    """
+    labels: dict[str, str | None] = {}
+    known = {tendency.value for tendency in TENDENCIES} | {None}
+    try:
+        lines = user_path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ObservationError(f"{path} is no text in UTF-8: give lines of JSON") from error
+    for number, text in enumerate(lines, 1):
+        try:
+            line = json.loads(text)
+            name, label = str(line["id"]), line["label"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ObservationError(f"{path}, line {number} is no answer: {text[:60]!r}") from error
+        if not isinstance(label, str | None) or label not in known:
+            raise ObservationError(f"{path}, line {number}: {label!r} is no tendency")
+        labels[name] = label
+    return labels
+
+
+def labelled_by(observations: Observations, labels: Mapping[str, str | None]) -> Observations:
+    """The observations that have one of these labels by id, with it in place of their own.
+
+    Raises:
+        ObservationError: None of them has one.
+    """
+    labelled = [
+        replace(each, metadata={**each.metadata, LABEL: labels[each.id]})
+        for each in observations
+        if labels.get(each.id) is not None
+    ]
+    if not labelled:
+        raise ObservationError("no observation has one of these labels: they are of other texts")
+    return Observations(labelled, observations.source)
 
 
 def cohens_kappa(

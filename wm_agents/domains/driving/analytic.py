@@ -29,6 +29,8 @@ from wm_agents.domains.driving.decisions import (
     place_of,
 )
 from wm_agents.domains.driving.network import NUM_MOTIONS, Motion
+from wm_agents.networks import follow_parameters, smooth_perceptron
+from wm_agents.policy_gradient.rollouts import lambda_returns
 from wm_agents.training.config_checks import require_at_least, require_integers
 from wm_agents.training.finite import gradient_step
 from wm_envs.driving.dynamics import HALF_WIDTH
@@ -85,18 +87,6 @@ class AnalyticConfig:
 REWARD_PER_METRE = 0.1
 
 
-def perceptron(num_outputs: int, width: int) -> nn.Sequential:
-    """Two hidden layers on the features."""
-    return nn.Sequential(
-        nn.Linear(NUM_FEATURES, width),
-        nn.LayerNorm(width),
-        nn.SiLU(),
-        nn.Linear(width, width),
-        nn.SiLU(),
-        nn.Linear(width, num_outputs),
-    )
-
-
 class AnalyticPolicy:
     """Policy and values, and what they need to go on learning.
 
@@ -116,9 +106,9 @@ class AnalyticPolicy:
         self.generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.policy = perceptron(2, config.width)
-            self.values = perceptron(1, config.width)
-            self.slow_values = perceptron(1, config.width)
+            self.policy = smooth_perceptron(NUM_FEATURES, config.width, 2)
+            self.values = smooth_perceptron(NUM_FEATURES, config.width, 1)
+            self.slow_values = smooth_perceptron(NUM_FEATURES, config.width, 1)
         self.slow_values.load_state_dict(self.values.state_dict())
         self.slow_values.requires_grad_(False)
         with torch.no_grad():
@@ -242,12 +232,7 @@ class ImaginedDriving:
         agent, config = self.agent, self.agent.config
         with torch.no_grad():
             values = VALUE_SCALE * agent.slow_values(rows)[..., 0]  # [H + 1, B]
-            returns = torch.empty_like(rewards)
-            following = values[-1]
-            for step in reversed(range(config.horizon)):
-                bootstrap = (1 - GAE_LAMBDA) * values[step + 1] + GAE_LAMBDA * following
-                following = rewards[step] + config.gamma * (~ends[step]).float() * bootstrap
-                returns[step] = following
+        returns = lambda_returns(rewards, values, config.gamma * (~ends).float(), GAE_LAMBDA)
         keep = alive[:-1] > 0.0
         inputs, targets = rows[:-1][keep], returns[keep] / VALUE_SCALE
         total = 0.0
@@ -257,10 +242,7 @@ class ImaginedDriving:
             named = agent.values.named_parameters()
             loss = errors.square().mean()
             total += gradient_step(loss, agent.value_optimizer, named, "of the values", 1.0)
-            with torch.no_grad():
-                pairs = zip(agent.slow_values.parameters(), agent.values.parameters(), strict=True)
-                for slow, new in pairs:
-                    slow.lerp_(new, TARGET_SHARE)
+            follow_parameters(agent.slow_values, agent.values, TARGET_SHARE)
         return total / VALUE_UPDATES
 
     def _start_anew(self, has_ended: Tensor) -> None:

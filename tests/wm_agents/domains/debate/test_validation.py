@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from wm_agents.domains.debate.model import Debaters
-from wm_agents.domains.debate.validation import Validator, cohens_kappa, summarize
+from wm_agents.domains.debate.validation import (
+    Validator,
+    cohens_kappa,
+    labelled_by,
+    read_labels,
+    summarize,
+)
 from wm_envs.debate.claims import Claim
 from wm_envs.debate.observations import Observation, Observations
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
@@ -83,3 +89,34 @@ def test_kappa_by_hand_and_within_its_interval():
     assert cohens_kappa(["a"], ["a"]).estimate == 0
     with pytest.raises(ObservationError, match="two labels for each"):
         cohens_kappa(["a"], [])
+
+
+def test_labels_of_a_reader_take_the_place_of_the_given_ones(tmp_path):
+    path = tmp_path / "ada.jsonl"
+    lines = ['{"id": "1", "label": "status"}', '{"id": "0", "label": "meaning"}']
+    lines += ['{"id": "1", "label": "comfort"}', '{"id": "2", "label": null}']
+    path.write_text("\n".join(lines))
+    labels = read_labels(path)
+    assert labels == {"1": "comfort", "0": "meaning", "2": None}
+    theirs = labelled_by(labelled("survival", "status", "meaning", "status"), labels)
+    # Passed over and never asked are left out alike.
+    assert [(each.id, each.owner.value) for each in theirs] == [("0", "meaning"), ("1", "comfort")]
+    with pytest.raises(ObservationError, match="of other texts"):
+        labelled_by(labelled("survival"), {"7": "status"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"id": "1"}', "line 1 is no answer"),
+        (b'{"id": "1", "label": "status"}\nnothing', "line 2 is no answer"),
+        (b'{"id": "1", "label": ["status"]}', "is no tendency"),
+        (b"[" * 100_000, "line 1 is no answer"),
+        (b"\xff\xfe", "no text in UTF-8"),
+    ],
+)
+def test_files_that_hold_no_labels_are_refused(tmp_path, content, message):
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ObservationError, match=message):
+        read_labels(path)
