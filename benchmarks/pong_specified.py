@@ -43,6 +43,7 @@ KEY = ("figure", "level", "steps", "seed")
 NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
     "One row per finished run; seeds and levels that are missing were not run.",
+    "The rows of the world model were run before forests were selected on open steps.",
     "Rivals are quoted: OC-STORM from object positions, without sticky actions, 100,000 steps; "
     "PoE-World from programs, a language model's prior and a demonstration, 3,000 steps.",
 )
@@ -65,6 +66,8 @@ class Config:
     """Full games after a dream, with sampled actions."""
     output_dir: Path = RESULTS
     """Folder for pong_specified.json."""
+    checkpoints: Path | None = None
+    """Folder from which interrupted dreams resume; None keeps nothing."""
     picture: Path | None = None
     """Where the curve is drawn, such as docs/images/pong_specified.svg."""
     dream: DreamConfig = field(default_factory=lambda: DreamConfig(env_id="wm/Pong-v0"))
@@ -96,10 +99,13 @@ def add(config: Config, row: dict[str, Any]) -> None:
         f"--levels {row['level']} --steps {row['steps']} --seeds {row['seed']}"
     )
     if row["figure"] == "play":
-        updates = " ".join(str(number) for number in config.dream.dream_updates)
-        shares = " ".join(f"{share:g}" for share in config.dream.shares)
-        command += f" --games {config.games} --dream.dream-updates {updates}"
-        command += f" --dream.shares {shares}"
+        command += f" --games {config.games}"
+        if config.dream.shares:
+            shares = " ".join(f"{share:g}" for share in config.dream.shares)
+            command += f" --dream.shares {shares}"
+        if config.dream.dream_updates:
+            updates = " ".join(str(number) for number in config.dream.dream_updates)
+            command += f" --dream.dream-updates {updates}"
     add_row(
         NAME,
         row,
@@ -130,17 +136,19 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def play(config: Config, level: Specified, steps: int, seed: int) -> dict[str, Any]:
     """Learn in a dream, then play full games."""
-    began = time.process_time()
-    training = DreamTraining(
-        replace(config.dream, specified=level, max_real_steps=steps, seed=seed)
-    )
-    training.train(callback=lambda _, figures: print(json.dumps(figures), flush=True))
-    row = {"figure": "play", "level": level, "steps": steps, "seed": seed}
+    dream = replace(config.dream, specified=level, max_real_steps=steps, seed=seed)
+    training = DreamTraining(dream)
+    folder = config.checkpoints
+    checkpoints = None if folder is None else folder / f"{level}_{steps}_{seed}"
+    training.train(checkpoints, callback=lambda _, figures: print(json.dumps(figures), flush=True))
+    played = time.process_time()
+    row: dict[str, Any] = {"figure": "play", "level": level, "steps": steps, "seed": seed}
     row |= training.evaluate(config.games)
     row["repeat_action_probability"] = config.dream.repeat_action_probability
-    row["dream_updates"] = list(config.dream.dream_updates)
+    row["dream_updates"] = list(dream.round_updates)
     row["won_share"] = [figures["won_share"] for figures in training.rounds]
-    row["cpu_seconds"] = time.process_time() - began
+    row["real_points_won"] = [figures["real_points_won"] for figures in training.rounds]
+    row["cpu_seconds"] = training.cpu_seconds + time.process_time() - played
     return row
 
 

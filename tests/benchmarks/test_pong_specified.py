@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from benchmarks import pong_specified
+from wm_agents.domains.pong.dreaming import DreamConfig
 
 
 def test_rows_are_kept_and_drawn(monkeypatch, tmp_path):
@@ -17,7 +18,11 @@ def test_rows_are_kept_and_drawn(monkeypatch, tmp_path):
 
     monkeypatch.setattr(pong_specified, "play", play)
     config = pong_specified.Config(
-        figures=("play",), seeds=(0, 2), output_dir=tmp_path, picture=tmp_path / "curve.svg"
+        figures=("play",),
+        seeds=(0, 2),
+        dream=DreamConfig(shares=(0.5, 0.5)),
+        output_dir=tmp_path,
+        picture=tmp_path / "curve.svg",
     )
     pong_specified.main(config)
     result = json.loads((tmp_path / "pong_specified.json").read_text(encoding="utf-8"))

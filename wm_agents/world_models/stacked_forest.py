@@ -49,6 +49,7 @@ from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 Array = NDArray[Any]
+Rows = tuple[Array, Array]  # to learn from and to test on
 
 _ABSOLUTE = 1 << 20  # added to values that are predicted as they are, not as differences
 _NUM_RANKED = 9  # actions that are ranked: the present one and those before
@@ -59,6 +60,10 @@ _LEAF_SEARCH = 2  # times as many steps to select leaves
 _COUNTER_STEPS = 40_000  # on which a counter is selected, at most
 _RUN = 200  # steps that are held out together
 _MIN_STEPS = 30
+_OPEN_LEAF = 10  # of the forest that says where a part's own past leaves open what comes next
+_OPEN = 0.02  # from this chance on that two of its outcomes differ
+_POWERS = (1.0, 2.0, 4.0)  # of voted shares that are tried
+_EASY_SHARE = 0.25  # of the rows of a trial, those that are not open
 _KEPT_SHARE = 0.7  # of the columns, from trial to trial
 _MIN_COLUMNS = 3
 _MAX_SWEPT = 40  # columns that are tried one by one
@@ -75,6 +80,7 @@ class ForestConfig:
         min_leaves: Sizes of the smallest leaf that are tried.
         search_steps: Recorded steps, at most, on which order, columns and leaves are selected.
         search_trees: Trees of each trial.
+        searches_columns: Select single columns as well, which is most of a search; else whole parts.
     """
 
     num_trees: int = 6
@@ -82,6 +88,7 @@ class ForestConfig:
     min_leaves: tuple[int, ...] = (1, 5)
     search_steps: int = 20_000
     search_trees: int = 2
+    searches_columns: bool = True
 
     def __post_init__(self) -> None:
         """Raise ConfigError for what no forest can have."""
@@ -131,6 +138,55 @@ class _Columns:
 
 
 @dataclass(frozen=True)
+class PartSelection:
+    """What a search selected for a part, which a longer recording may be fitted with.
+
+    Attributes:
+        part: Which; selections are in the order in which parts are decided.
+        columns: What it reads.
+        min_leaf: The smallest leaf.
+        sharpness: The power of the voted shares from which outcomes are drawn.
+        loss: The held-out Brier score.
+    """
+
+    part: int
+    columns: _Columns
+    min_leaf: int
+    sharpness: float
+    loss: float
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` needs."""
+        return {
+            "part": self.part,
+            "places": self.columns.places.tolist(),
+            "signs": self.columns.signs.tolist(),
+            "shifts": [int(shift) for shift in self.columns.shifts],
+            "groups": [sorted(group) for group in self.columns.groups],
+            "min_leaf": self.min_leaf,
+            "sharpness": self.sharpness,
+            "loss": self.loss,
+        }
+
+    @classmethod
+    def from_json(cls, description: Mapping[str, Any]) -> Self:
+        """The selection that `to_json` described."""
+        columns = _Columns(
+            np.array(description["places"], np.int32),
+            np.array(description["signs"], np.int32),
+            np.array(description["shifts"], np.int64),
+            tuple(frozenset(group) for group in description["groups"]),
+        )
+        return cls(
+            int(description["part"]),
+            columns,
+            int(description["min_leaf"]),
+            float(description["sharpness"]),
+            float(description["loss"]),
+        )
+
+
+@dataclass(frozen=True)
 class _PartModel:
     """How one part is predicted.
 
@@ -140,6 +196,7 @@ class _PartModel:
         ranks: Of the actions [A], by what they do to the part.
         categories: Differences, or values with `_ABSOLUTE` added.
         forest: Classifies.
+        sharpness: The power of the voted shares from which outcomes are drawn.
     """
 
     part: int
@@ -147,6 +204,7 @@ class _PartModel:
     ranks: Array
     categories: Array
     forest: Forest
+    sharpness: float = 1.0
 
 
 class StackedForestModel(Unrolled, Fitted, Savable):
@@ -190,6 +248,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         self.config = config or ForestConfig()
         self.given_view = view
         self.seed = seed
+        self.selections: tuple[PartSelection, ...] = ()
         self.parts: list[_PartModel] = []
         self.reward_weights = np.zeros(0)
         self.endings: list[tuple[int, ...]] = []
@@ -265,7 +324,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
                 categories = model.forest.votes(table).argmax(1)
             else:
                 uniforms = torch.rand((len(table), 2), generator=generator, dtype=torch.float64)
-                categories = model.forest.draw(table, uniforms.numpy())
+                categories = _drawn(model, table, uniforms.numpy())
             decoded = _decoded(model.categories[categories], values[:, model.part])
             highest = self.view.num_values[model.part] - 1
             next_values[:, model.part] = np.clip(decoded, 0, highest)
@@ -287,6 +346,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         trajectories: Trajectories,
         config: ForestConfig | None = None,
         *,
+        selections: Sequence[PartSelection] = (),
         checkpoints: Checkpoints = None,  # noqa: ARG002 - forests are grown again in minutes
         progress: bool | None = False,  # noqa: ARG002
     ) -> FitReport:
@@ -295,12 +355,13 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         Args:
             trajectories: What to learn from.
             config: Takes the place of the model's own; None keeps it.
+            selections: Of an earlier fit with the same view, which are not searched again.
             checkpoints: Not used.
             progress: Not used.
 
         Returns:
             A report of no updates. Its metrics are, for each part, its place in the order, how many
-            columns it reads, the smallest leaf and the held-out Brier score.
+            columns it reads, the smallest leaf, the sharpness and the held-out Brier score.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces or the given view.
@@ -323,12 +384,14 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         )
         recorded = _Recorded(states, actions, next_values, self.num_actions)
         self._fit_outcomes(recorded, trajectories)
-        search = _Search(self.view, recorded, self.config, self.seed)
+        if not selections:
+            selections = _Search(self.view, recorded, self.config, self.seed).selections()
+        self.selections = tuple(selections)
         self.parts = []
         metrics = {}
-        decided: list[int] = []
-        for place, part in enumerate(search.order()):
-            columns, min_leaf, loss = search.selected(part, decided)
+        for place, selected in enumerate(self.selections):
+            part = selected.part
+            columns = selected.columns
             ranks = recorded.ranks(part)
             table = _table(self.view, columns, ranks, states, actions, next_values)
             categories, outcomes = recorded.categories(part)
@@ -337,17 +400,19 @@ class StackedForestModel(Unrolled, Fitted, Savable):
                 outcomes,
                 len(categories),
                 num_trees=self.config.num_trees,
-                min_leaf=min_leaf,
+                min_leaf=selected.min_leaf,
                 column_share=self.config.column_share,
                 seed=self.seed * 100 + part,
             )
-            self.parts.append(_PartModel(part, columns, ranks, categories, forest))
-            decided.append(part)
+            self.parts.append(
+                _PartModel(part, columns, ranks, categories, forest, selected.sharpness)
+            )
             name = self.view.parts[part]
             metrics[f"{name}_place"] = float(place)
             metrics[f"{name}_columns"] = float(len(columns.groups))
-            metrics[f"{name}_min_leaf"] = float(min_leaf)
-            metrics[f"{name}_held_out_loss"] = loss
+            metrics[f"{name}_min_leaf"] = float(selected.min_leaf)
+            metrics[f"{name}_sharpness"] = selected.sharpness
+            metrics[f"{name}_held_out_loss"] = selected.loss
         self.is_fitted = True
         losses = [value for name, value in metrics.items() if name.endswith("_loss")]
         return FitReport(
@@ -396,7 +461,11 @@ class StackedForestModel(Unrolled, Fitted, Savable):
                 "reward_weights": self.reward_weights.tolist(),
                 "endings": [list(values) for values in self.endings],
                 "parts": [
-                    {"part": model.part, "groups": [sorted(g) for g in model.columns.groups]}
+                    {
+                        "part": model.part,
+                        "sharpness": model.sharpness,
+                        "groups": [sorted(g) for g in model.columns.groups],
+                    }
                     for model in self.parts
                 ],
             }
@@ -476,12 +545,19 @@ def _part_from(
         and arrays["ranks"].shape == (model.num_actions,)
         and arrays["ranks"].min(initial=0) >= 0
         and arrays["ranks"].max(initial=0) < model.num_actions
+        and float(description.get("sharpness", 1.0)) > 0
         and forest.is_sound(num_columns)
     )
     if not is_sound:
         raise CheckpointError("the trees of a part do not fit together")
     return _PartModel(
-        int(description["part"]), columns, arrays["ranks"], arrays["categories"], forest
+        int(description["part"]),
+        columns,
+        arrays["ranks"],
+        arrays["categories"],
+        forest,
+        # Files of before this was selected drew from the shares themselves.
+        float(description.get("sharpness", 1.0)),
     )
 
 
@@ -535,6 +611,15 @@ class _Recorded:
         codes = np.where(is_absolute, after + _ABSOLUTE, changes)
         categories, outcomes = np.unique(codes, return_inverse=True)
         return categories, outcomes
+
+
+def _drawn(model: _PartModel, table: Array, uniforms: Array) -> NDArray[np.int64]:
+    """A category [B] for each row, from uniform numbers [B, 2]."""
+    if model.sharpness == 1.0:
+        return model.forest.draw(table, uniforms)
+    totals = (model.forest.votes(table).astype(np.float64) ** model.sharpness).cumsum(1)
+    drawn: NDArray[np.int64] = (totals < uniforms[:, :1] * totals[:, -1:]).sum(1)
+    return np.minimum(drawn, totals.shape[1] - 1)
 
 
 def _decoded(categories: Array, before: Array) -> Array:
@@ -593,7 +678,7 @@ def _counter_loss(
     is_first[trajectories.step_starts] = True
     _count(effect, is_first, counter.size, counts)
     block = part * BLOCK
-    train_rows, test_rows = _held_out_runs(len(effect), _COUNTER_STEPS)
+    train_rows, test_rows = _held_out_runs(np.ones(len(effect), np.bool_), _COUNTER_STEPS)
 
     def table(rows: Array) -> Array:
         states = recorded.states[rows]
@@ -616,23 +701,37 @@ def _counter_loss(
     return _brier_score(forest, table(test_rows), outcomes[test_rows])
 
 
-def _held_out_runs(num_steps: int, num_kept: int) -> tuple[Array, Array]:
-    """Rows to learn from and rows to test on: runs of steps from all over a recording.
+def _held_out_runs(is_open: NDArray[np.bool_], num_kept: int) -> Rows:
+    """Rows to learn from and rows to test on, out of steps [S] that are open or easy.
 
-    Every third run is held out whole, so that neighbors do not give it away.
+    Every third run of steps is held out whole, so that neighbors do not give it away. At most a
+    share of `_EASY_SHARE` is easy, unless there are too few others.
     """
+    num_steps = len(is_open)
     if num_steps < _MIN_STEPS:
         raise TrajectoryError(
             f"a recording of {num_steps} steps is too short to hold any out: record at least "
             f"{_MIN_STEPS}"
         )
+    open_rows = np.flatnonzero(is_open)
+    easy_rows = np.flatnonzero(~is_open)
+    num_kept = min(num_kept, num_steps)
+    num_open = min(
+        len(open_rows), max(round((1 - _EASY_SHARE) * num_kept), num_kept - len(easy_rows))
+    )
+    kept = [
+        _spread(open_rows, num_open),
+        _spread(easy_rows, min(len(easy_rows), num_kept - num_open)),
+    ]
+    rows = np.sort(np.concatenate(kept))
     run = min(_RUN, num_steps // 3)
-    num_runs = max(min(num_kept, num_steps) // run, 3)
-    starts = np.linspace(0, max(num_steps - run, 0), num_runs).astype(int)
-    rows = np.minimum(starts[:, None] + np.arange(run), num_steps - 1)
-    is_held_out = np.arange(num_runs) % 3 == 2
-    train_rows = np.unique(rows[~is_held_out])
-    return train_rows, np.setdiff1d(rows[is_held_out], train_rows)
+    is_held_out = rows // run % 3 == 2
+    return rows[~is_held_out], rows[is_held_out]
+
+
+def _spread(rows: Array, number: int) -> Array:
+    """So many of the rows, from all over them."""
+    return rows[np.linspace(0, len(rows) - 1, number).round().astype(int)] if number else rows[:0]
 
 
 @compiled
@@ -646,12 +745,14 @@ def _count(effects: Array, is_first: Array, size: int, out: Array) -> None:
         count = min(max(count + effects[step], 0), size)
 
 
-def _brier_score(forest: Forest, table: Array, outcomes: Array) -> float:
+def _brier_score(forest: Forest, table: Array, outcomes: Array, sharpness: float = 1.0) -> float:
     """Mean squared distance of the voted shares from what happened, between 0 and 2.
 
-    Proper as the log-loss is, but a tree that is sure and wrong costs no more than 2.
+    Proper as the log-loss is, but a tree that is sure and wrong costs no more than 2. Sharper shares
+    are those of a power of the votes.
     """
-    shares = forest.votes(table).astype(np.float64)
+    shares = forest.votes(table).astype(np.float64) ** sharpness
+    shares /= shares.sum(1, keepdims=True)
     hit = shares[np.arange(len(table)), outcomes]
     return float(((shares**2).sum(1) - 2 * hit + 1).mean())
 
@@ -829,40 +930,92 @@ class _Search:
         self.config = config
         self.seed = seed
         self.recorded = recorded
-        num_steps = len(recorded.actions)
-        self.runs = _held_out_runs(num_steps, config.search_steps)
         # Smallest leaves depend on how much is recorded, and few columns are left by then.
-        self.long_runs = _held_out_runs(num_steps, _LEAF_SEARCH * config.search_steps)
+        long = _LEAF_SEARCH * config.search_steps
+        self._runs: dict[int, tuple[Rows, Rows]] = {}
+        self._num_rows = (config.search_steps, long)
+
+    def runs(self, part: int) -> tuple[Rows, Rows]:
+        """Rows for trials of a part, few and more of them: mostly of what it alone leaves open.
+
+        Steps in which a part goes on as before are many and say nothing of what else it depends
+        on. A forest that reads the part and the actions alone tells the others: rows are selected by
+        what it reads, never by what happened, so that the shares of outcomes stay what they are.
+        """
+        if part not in self._runs:
+            is_open = self._is_open(part)
+            few, many = (_held_out_runs(is_open, number) for number in self._num_rows)
+            self._runs[part] = few, many
+        return self._runs[part]
+
+    def _is_open(self, part: int) -> NDArray[np.bool_]:
+        """Where [S] a part's own past and the actions do not decide what comes next."""
+        recorded = self.recorded
+        others = frozenset(range(self.view.num_parts)) - {part}
+        columns = _all_columns(self.view, recorded.num_actions, []).without(others)
+        table = self.table(part, columns, np.arange(len(recorded.actions)))
+        categories, outcomes = recorded.categories(part)
+        forest = Forest.grown(
+            table,
+            outcomes,
+            len(categories),
+            num_trees=1,
+            min_leaf=_OPEN_LEAF,
+            column_share=self.config.column_share,
+            seed=self.seed,
+        )
+        shares = forest.votes(table)
+        is_open: NDArray[np.bool_] = (shares**2).sum(1) < 1 - _OPEN
+        return is_open
+
+    def table(self, part: int, columns: _Columns, rows: Array) -> NDArray[np.int16]:
+        """What a part reads at some of the recorded steps."""
+        recorded = self.recorded
+        return _table(
+            self.view, columns, recorded.ranks(part), recorded.states[rows],
+            recorded.actions[rows], recorded.next_values[rows],
+        )  # fmt: skip
 
     def loss(self, part: int, columns: _Columns) -> float:
         """Held-out Brier score of a small forest."""
-        return self.trial(part, columns, self.runs)[0]
+        return self.trial(part, columns, self.runs(part)[0])[0]
 
     def trial(
-        self, part: int, columns: _Columns, runs: tuple[Array, Array], min_leaf: int = 1
+        self, part: int, columns: _Columns, runs: Rows, min_leaf: int = 1
     ) -> tuple[float, Array]:
         """Held-out Brier score of a small forest, and the gains of the columns."""
         train_rows, test_rows = runs
-        recorded = self.recorded
-        ranks = recorded.ranks(part)
-        categories, outcomes = recorded.categories(part)
+        _, outcomes = self.recorded.categories(part)
+        forest = self._grown(part, columns, train_rows, min_leaf, self.config.search_trees)
+        test_table = self.table(part, columns, test_rows)
+        return _brier_score(forest, test_table, outcomes[test_rows]), forest.gains
 
-        def table(rows: Array) -> Array:
-            return _table(
-                self.view, columns, ranks, recorded.states[rows], recorded.actions[rows],
-                recorded.next_values[rows],
-            )  # fmt: skip
-
-        forest = Forest.grown(
-            table(train_rows),
-            outcomes[train_rows],
+    def _grown(
+        self, part: int, columns: _Columns, rows: Array, min_leaf: int, num_trees: int
+    ) -> Forest:
+        categories, outcomes = self.recorded.categories(part)
+        return Forest.grown(
+            self.table(part, columns, rows),
+            outcomes[rows],
             len(categories),
-            num_trees=self.config.search_trees,
+            num_trees=num_trees,
             min_leaf=min_leaf,
             column_share=self.config.column_share,
             seed=self.seed,
         )
-        return _brier_score(forest, table(test_rows), outcomes[test_rows]), forest.gains
+
+    def sharpness(self, part: int, columns: _Columns, min_leaf: int) -> float:
+        """The power of the shares that predicts best what is held out.
+
+        Trees that were grown from few events are less sure than they could be: their votes differ
+        where the outcome does not. Where outcomes are noise, 1 is best.
+        """
+        train_rows, test_rows = self.runs(part)[1]
+        forest = self._grown(part, columns, train_rows, min_leaf, self.config.num_trees)
+        table = self.table(part, columns, test_rows)
+        _, outcomes = self.recorded.categories(part)
+        losses = [_brier_score(forest, table, outcomes[test_rows], power) for power in _POWERS]
+        return _POWERS[int(np.argmin(losses))]
 
     def order(self) -> list[int]:
         """The parts, first those that gain least from seeing what the others do in a step."""
@@ -876,8 +1029,17 @@ class _Search:
             gains.append(alone - told)
         return [int(part) for part in np.argsort(gains, kind="stable")]
 
-    def selected(self, part: int, decided: Sequence[int]) -> tuple[_Columns, int, float]:
-        """The columns that a part needs, its smallest leaf and the loss with them."""
+    def selections(self) -> tuple[PartSelection, ...]:
+        """Of all parts, in the order in which they are decided."""
+        decided: list[int] = []
+        selections = []
+        for part in self.order():
+            selections.append(self.selected(part, decided))
+            decided.append(part)
+        return tuple(selections)
+
+    def selected(self, part: int, decided: Sequence[int]) -> PartSelection:
+        """The columns that a part needs, its smallest leaf and its sharpness."""
         columns = _all_columns(self.view, self.recorded.num_actions, decided)
         best = self.loss(part, columns)
         dropped: frozenset[int] = frozenset()
@@ -890,19 +1052,23 @@ class _Search:
             if loss <= best * 1.005 + 1e-5:
                 dropped = dropped | {group}
                 best = min(best, loss)
-        kept = self.fewest(part, columns.without(dropped))
+        kept = columns.without(dropped)
+        if self.config.searches_columns:
+            kept = self.fewest(part, kept)
         losses = [
-            self.trial(part, kept, self.long_runs, min_leaf)[0]
+            self.trial(part, kept, self.runs(part)[1], min_leaf)[0]
             for min_leaf in self.config.min_leaves
         ]
         number = int(np.argmin(losses))
-        return kept, self.config.min_leaves[number], losses[number]
+        min_leaf = self.config.min_leaves[number]
+        sharpness = self.sharpness(part, kept, min_leaf)
+        return PartSelection(part, kept, min_leaf, sharpness, losses[number])
 
     def fewest(self, part: int, columns: _Columns) -> _Columns:
         """The columns that matter: those of little gain are left out, as long as that helps."""
         trials = []
         while True:
-            loss, gains = self.trial(part, columns, self.long_runs)
+            loss, gains = self.trial(part, columns, self.runs(part)[1])
             trials.append((loss, columns))
             num_kept = int(len(columns.groups) * _KEPT_SHARE)
             if num_kept < _MIN_COLUMNS:
@@ -921,13 +1087,13 @@ class _Search:
 
         Gains alone do not tell two columns that say the same.
         """
-        best, gains = self.trial(part, columns, self.runs)
+        best, gains = self.trial(part, columns, self.runs(part)[0])
         kept = np.ones(len(gains), np.bool_)
         for column in np.argsort(gains, kind="stable"):
             if kept.sum() == 1:
                 break
             kept[column] = False
-            loss, _ = self.trial(part, columns.only(np.flatnonzero(kept)), self.runs)
+            loss, _ = self.trial(part, columns.only(np.flatnonzero(kept)), self.runs(part)[0])
             if loss <= best * 1.005:
                 best = min(best, loss)
             else:

@@ -17,14 +17,20 @@ from wm_agents.errors import (
     SpaceError,
     TrajectoryError,
 )
+from wm_agents.world_models import stacked_forest
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import StackedView
-from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
+from wm_agents.world_models.stacked_forest import (
+    ForestConfig,
+    PartSelection,
+    StackedForestModel,
+)
 from wm_envs import record
 from wm_envs.data.trajectories import Trajectories
 
 CONFIG = ForestConfig(num_trees=2, search_steps=2000, search_trees=1)
 BOX = spaces.Box(0, 20, (7,), np.float32)
+CLOCK_BOX = spaces.Box(0, 80, (3,), np.float32)
 ACTIONS = spaces.Discrete(3)
 EFFECTS = np.array([0, -1, 1])
 
@@ -108,6 +114,75 @@ def test_a_file_brings_it_back_and_a_damaged_one_is_refused(fitted, tmp_path):
     other.__dict__ |= fitted.__dict__ | {"parts": parts}
     with pytest.raises(CheckpointError, match="do not fit together"):
         StackedForestModel.load(other.save(tmp_path / "broken"))
+
+
+def test_a_longer_recording_is_fitted_with_what_was_selected(fitted):
+    selections = tuple(PartSelection.from_json(row.to_json()) for row in fitted.selections)
+    again = StackedForestModel(BOX, ACTIONS, CONFIG, view=fitted.view, seed=1)
+    report = again.fit(ladder(8), selections=selections)
+    assert [model.part for model in again.parts] == [model.part for model in fitted.parts]
+    for model, selected in zip(again.parts, fitted.selections, strict=True):
+        np.testing.assert_array_equal(model.columns.places, selected.columns.places)
+    assert report.best_loss == sum(selected.loss for selected in fitted.selections)
+
+
+def clock_and_place(num_episodes: int, length: int = 400) -> Trajectories:
+    """A round of 80 steps, a place that walks, and a lamp: lit after a round that met a high place.
+
+    One step in 160 lights it, which a sample of a few hundred steps hardly shows.
+    """
+    random = np.random.default_rng(num_episodes)
+    episodes = []
+    for _ in range(num_episodes):
+        turn, place, lamp = int(random.integers(80)), int(random.integers(9)), 0
+        rows = [(turn, place, lamp)]
+        actions = random.integers(3, size=length)
+        for action in actions:
+            lamp = int(turn == 79 and place > 4)
+            place = int(np.clip(place + EFFECTS[action], 0, 8))
+            turn = (turn + 1) % 80
+            rows.append((turn, place, lamp))
+        episodes.append(
+            Trajectories.from_arrays(
+                np.array(rows, np.float32),
+                actions,
+                np.zeros(length),
+                np.zeros(length, np.bool_),
+                np.zeros(length, np.bool_),
+                lengths=[length],
+                observation_space=CLOCK_BOX,
+                action_space=ACTIONS,
+            )
+        )
+    return Trajectories.concatenate(episodes)
+
+
+def test_rare_events_are_not_passed_over():
+    config = ForestConfig(num_trees=3, search_steps=300, searches_columns=False)
+    model = StackedForestModel(CLOCK_BOX, ACTIONS, config, seed=0)
+    model.fit(clock_and_place(25))
+    test = clock_and_place(10)
+    _, predicted = model.step(model.starts(test), torch.as_tensor(test.actions))
+    lit = predicted.observations.numpy()[:, 2]
+    after = test.observations[test.observation_of_step + 1, 2]
+    assert after.sum() > 10
+    assert (lit == after).all()
+
+
+def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
+    table = np.arange(8).repeat(50)[:, None]
+    outcomes = np.tile(np.arange(50) < 40, 8).astype(np.int64)  # 0.8 are 1
+    forest = Forest.grown(table, outcomes, 2, num_trees=2, min_leaf=50, column_share=1.0, seed=0)
+    columns = stacked_forest._Columns(
+        np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1), (frozenset(),)
+    )
+    uniforms = np.random.default_rng(0).random((4000, 2))
+    shares = []
+    for power in (1.0, 4.0):
+        part = stacked_forest._PartModel(0, columns, np.zeros(1), np.arange(2), forest, power)
+        shares.append(stacked_forest._drawn(part, table[:1].repeat(4000, 0), uniforms).mean())
+    assert shares[0] == pytest.approx(0.8, abs=0.03)
+    assert shares[1] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)
 
 
 def test_bad_input_is_refused_by_name(fitted):

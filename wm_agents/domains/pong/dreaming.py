@@ -34,13 +34,26 @@ from wm_agents.training.trainer import Callback, Checkpoints, FitReport, Trainer
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.stacked import StackedView
-from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
+from wm_agents.world_models.stacked_forest import (
+    ForestConfig,
+    PartSelection,
+    StackedForestModel,
+)
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong.players import Explorer
 
 Array = NDArray[Any]
 
 EVALUATION_SEED = 50_000  # added to a run's seed, so that its evaluation games are new ones
+# Shares of the real steps and updates in imagination, by round. Forests on what was found know little
+# of rare events, such as a ball on a paddle, before a policy that seeks them has met some: they take
+# many short rounds.
+_FOREST_ROUNDS = ((0.2, *(0.1,) * 8), (*(80,) * 8, 160))
+ROUNDS: dict[Specified, tuple[tuple[float, ...], tuple[int, ...]]] = {
+    "none": _FOREST_ROUNDS,
+    "roles": _FOREST_ROUNDS,
+    "everything": ((0.2, 0.2, 0.2, 0.4), (120, 100, 100, 160)),
+}
 DREAM_PPO = PPOConfig(
     widths=(96, 96),
     activation="relu",
@@ -67,13 +80,13 @@ class DreamConfig:
     is_measured: bool = True
     """Estimate the constants of paddle and walls from the first round's recording, unless it is too
     short; else they are specified."""
-    shares: tuple[float, ...] = (0.2, 0.2, 0.2, 0.4)
-    """Of the real steps, by round.
+    shares: tuple[float, ...] = ()
+    """Of the real steps, by round; none given takes those of what is specified.
 
-    The first round explores with a scripted player, the others with the policy.
+    The first round explores, with a scripted player or at random, the others with the policy.
     """
-    dream_updates: tuple[int, ...] = (120, 100, 100, 160)
-    """Updates of PPO in imagination, by round."""
+    dream_updates: tuple[int, ...] = ()
+    """Updates of PPO in imagination, by round; none given takes those of what is specified."""
     num_dreams: int = 256
     """Imagined rows."""
     dream_horizon: int = 192
@@ -81,13 +94,15 @@ class DreamConfig:
     shaping: float = 0.2
     """Potential of a ball that flies to the enemy, in points."""
     learning_rate: tuple[float, float] = (7e-4, 2e-4)
-    """Of PPO: in the first round, and at the end of the last."""
+    """Of PPO: at first, and at the end of the last round."""
     entropy: tuple[float, float] = (0.01, 0.002)
-    """Coefficient of the policy's entropy: in the first round, and at the end of the last."""
+    """Coefficient of the policy's entropy: at first, and at the end of the last round."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model to which rules are specified."""
     forest: ForestConfig = field(
-        default_factory=lambda: ForestConfig(num_trees=3, search_steps=6000)
+        default_factory=lambda: ForestConfig(
+            num_trees=5, search_steps=6000, search_trees=3, searches_columns=False
+        )
     )
     """Of the world model to which nothing is specified."""
     max_repeat: int = 16
@@ -100,20 +115,31 @@ class DreamConfig:
         """Options of the environment."""
         return {"repeat_action_probability": self.repeat_action_probability}
 
+    @property
+    def round_shares(self) -> tuple[float, ...]:
+        """Of the real steps, by round."""
+        return self.shares or ROUNDS[self.specified][0]
+
+    @property
+    def round_updates(self) -> tuple[int, ...]:
+        """Updates in imagination, by round."""
+        return self.dream_updates or ROUNDS[self.specified][1]
+
     def steps_of_rounds(self) -> list[int]:
         """The real steps of each round, together at most max_real_steps."""
-        ends = np.rint(np.cumsum(self.shares) * self.max_real_steps).astype(int)
+        ends = np.rint(np.cumsum(self.round_shares) * self.max_real_steps).astype(int)
         return [int(steps) for steps in np.diff(ends, prepend=0)]
 
     def check(self) -> None:
         """Raise ConfigError before the first step for what would fail after many."""
-        if len(self.shares) != len(self.dream_updates) or not self.shares:
+        shares = self.round_shares
+        updates = self.round_updates
+        if len(shares) != len(updates):
             raise ConfigError(
-                f"each round has a share and dream updates, got {self.shares} and "
-                f"{self.dream_updates}"
+                f"each round has a share and dream updates, got {shares} and {updates}"
             )
-        if min(self.shares) <= 0 or sum(self.shares) > 1 + 1e-9:
-            raise ConfigError(f"the shares are positive and at most 1 together, got {self.shares}")
+        if min(shares) <= 0 or sum(shares) > 1 + 1e-9:
+            raise ConfigError(f"the shares are positive and at most 1 together, got {shares}")
         if min(self.steps_of_rounds()) < 1:
             raise ConfigError(
                 f"every round takes a real step: raise max_real_steps, got {self.max_real_steps}"
@@ -143,21 +169,31 @@ def improve_policy(
 ) -> dict[str, float]:
     """Learn in imagined episodes for the updates of a round; gives figures of it.
 
-    Learning rate and entropy coefficient fall in the last round alone.
+    Learning rate and entropy coefficient fall in the last round alone where there are few long
+    rounds, and from the first to the last where there are many short ones.
     """
-    is_last = number == len(config.shares) - 1
+    num_rounds = len(config.round_shares)
+    way = (number / num_rounds, (number + 1) / num_rounds)
+    if config.specified == "everything":
+        way = (0.0, float(number == num_rounds - 1))
     policy.config = replace(
         policy.config,
-        learning_rate=(config.learning_rate[0], config.learning_rate[int(is_last)]),
-        ent_coef=(config.entropy[0], config.entropy[int(is_last)]),
+        learning_rate=_between(config.learning_rate, way),
+        ent_coef=_between(config.entropy, way),
     )
     policy.set_env(env)
-    policy.learn(config.dream_updates[number] * policy.config.n_steps * env.num_envs)
+    policy.learn(config.round_updates[number] * policy.config.n_steps * env.num_envs)
     assert policy.report is not None
     # The second half, where the policy is about what the round leaves behind.
     rows = policy.report.history[len(policy.report.history) // 2 :]
     names = ("reward", "entropy", "ended_share", "won_share")
     return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def _between(ends: tuple[float, float], way: tuple[float, float]) -> tuple[float, float]:
+    """The values at two parts of the way from one end to the other."""
+    first, last = ((1 - part) * ends[0] + part * ends[1] for part in way)
+    return first, last
 
 
 class DreamTraining:
@@ -170,6 +206,7 @@ class DreamTraining:
         policy: On the view's features.
         rounds: Figures of each round.
         seconds: Spent in rounds, those before an interruption included.
+        cpu_seconds: Of the processor, likewise.
     """
 
     def __init__(self, config: DreamConfig) -> None:
@@ -183,6 +220,9 @@ class DreamTraining:
         self.policy = make_policy(config, self.view, self.env.action_space)
         self.rounds: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self._selections: tuple[PartSelection, ...] = ()
+        self._selected_steps = 0  # recorded when the selections were searched
 
     @property
     def agent(self) -> FeatureAgent:
@@ -203,7 +243,7 @@ class DreamTraining:
         """
         trainer = Trainer(
             self,
-            len(self.config.shares),
+            len(self.config.round_shares),
             description="rounds",
             evaluate_every=1,
             checkpoints=checkpoints,
@@ -217,8 +257,10 @@ class DreamTraining:
     def step(self, update: int) -> dict[str, float]:
         """The next round, for the training loop."""
         began = time.perf_counter()
+        cpu_began = time.process_time()
         figures = self.play_round(update)
         self.seconds += time.perf_counter() - began
+        self.cpu_seconds += time.process_time() - cpu_began
         return figures
 
     def play_round(self, number: int) -> dict[str, float]:
@@ -267,14 +309,21 @@ class DreamTraining:
     def _fitted_forest(self, trajectories: Trajectories) -> tuple[StackedForestModel, FitReport]:
         config = self.config
         view = self.view if isinstance(self.view, StackedView) else None
+        # What is worth reading is searched again when twice as much is recorded: most of a fit.
+        if trajectories.num_steps >= 2 * self._selected_steps:
+            self._selections = ()
         model = StackedForestModel.for_env(self.env, config.forest, view=view, seed=config.seed)
         try:
-            report = model.fit(trajectories)
+            report = model.fit(trajectories, selections=self._selections)
         except SpaceError:
             # Something changes that never did before: the view and the policy begin again.
             model = StackedForestModel.for_env(self.env, config.forest, seed=config.seed)
+            self._selections = ()
             report = model.fit(trajectories)
             view = None
+        if not self._selections:
+            self._selections = model.selections
+            self._selected_steps = trajectories.num_steps
         if view is None:
             self.view = model.view
             self.is_view_measured = True
@@ -317,6 +366,9 @@ class DreamTraining:
             "view": self.view.to_json(),
             "is_view_measured": self.is_view_measured,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "selections": [selected.to_json() for selected in self._selections],
+            "selected_steps": self._selected_steps,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -329,6 +381,9 @@ class DreamTraining:
         self.is_view_measured = state["is_view_measured"]
         self.rounds = state["rounds"]
         self.seconds = float(state["seconds"])
+        self.cpu_seconds = float(state["cpu_seconds"])
+        self._selections = tuple(PartSelection.from_json(row) for row in state["selections"])
+        self._selected_steps = int(state["selected_steps"])
 
 
 class _Scripted:

@@ -176,6 +176,7 @@ def _record_without_knowledge(config: OpenLoopConfig) -> Trajectories:
                 config.forest,
                 num_trees=min(config.forest.num_trees, 3),
                 search_steps=min(config.forest.search_steps, 6000),
+                searches_columns=False,
             ),
         )
     )
