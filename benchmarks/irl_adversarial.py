@@ -54,12 +54,16 @@ class Config:
     """Where AIRL starts, and where it acts."""
     num_seeds: int = 5
     """Seeds of each task."""
+    scratch_steps: int = 0
+    """Of an earlier version, in whose result it stands: `--mode nothing` has taken its place."""
     folder: Path = Path("runs/irl_adversarial")
     """Where finished runs are kept, which are not run again."""
 
 
 def main(config: Config) -> dict[str, Any]:
     """Run all; results are written once every seed of every task is there."""
+    if config.scratch_steps:
+        print("--scratch-steps does nothing any more: runs from nothing are --mode nothing")
     runs: dict[str, list[dict[str, Any]]] = {}
     for env_id, num_steps in STEPS[config.mode].items():
         for seed in range(config.num_seeds):
