@@ -228,7 +228,7 @@ def independent(
 
 def write_reference(sampled: SampledPoints, countries: Any, path: Path) -> None:
     """The columns that `ideal_points.py --reference` reads."""
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["country", "session", "point", "low", "high"])
         for s, c in np.argwhere(np.isfinite(sampled.points)):
