@@ -194,7 +194,9 @@ def query_rewards(num_envs: int, **options: Any) -> VectorEnv[Any, Any, Any]:
     return QueryRewards(envs, options.get("num_queries", NUM_QUERIES))
 
 
-gym.register(QUERY_REWARDS_ID, vector_entry_point=query_rewards)
+# As a script and as a module at once it is imported twice.
+if QUERY_REWARDS_ID not in gym.registry:
+    gym.register(QUERY_REWARDS_ID, vector_entry_point=query_rewards)
 
 
 def make_envs(

@@ -195,8 +195,8 @@ if TYPE_CHECKING:
     from wm_agents.world_models.program import ProgramModel as ProgramModel
     from wm_agents.world_models.recurrent import RecurrentConfig as RecurrentConfig
     from wm_agents.world_models.recurrent import RecurrentModel as RecurrentModel
-    from wm_agents.world_models.stacked_forest import ForestConfig as ForestConfig
     from wm_agents.world_models.stacked_forest import StackedForestModel as StackedForestModel
+    from wm_agents.world_models.stacked_search import ForestConfig as ForestConfig
     from wm_agents.world_models.tabular import TabularModel as TabularModel
     from wm_agents.world_models.token import TokenConfig as TokenConfig
     from wm_agents.world_models.token import TokenModel as TokenModel
@@ -435,10 +435,8 @@ _HOMES = {
         "RecurrentConfig",
         "RecurrentModel",
     ),
-    "wm_agents.world_models.stacked_forest": (
-        "ForestConfig",
-        "StackedForestModel",
-    ),
+    "wm_agents.world_models.stacked_forest": ("StackedForestModel",),
+    "wm_agents.world_models.stacked_search": ("ForestConfig",),
     "wm_agents.world_models.tabular": ("TabularModel",),
     "wm_agents.world_models.token": (
         "TokenConfig",

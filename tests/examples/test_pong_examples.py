@@ -12,7 +12,7 @@ from wm_agents.evaluation.episodes import evaluate
 from wm_agents.policy_gradient.ppo import PPOConfig
 from wm_agents.training.summary import without_infinities
 from wm_agents.world_models.object_fitting import ObjectConfig
-from wm_agents.world_models.stacked_forest import ForestConfig
+from wm_agents.world_models.stacked_search import ForestConfig
 
 
 def use(folder, monkeypatch):

@@ -3,16 +3,14 @@
 An encoder is trained to predict what its own features, the reward and the end of the episode become
 after an action; values and, for vectors of numbers, a policy are learned on these features (Fujimoto
 et al. 2025, "Towards general-purpose model-free reinforcement learning", sec. 4). Values are the
-smaller of two critics'. Vectors are drawn from a policy that is paid for its entropy (Haarnoja et
-al. 2018, "Soft actor-critic algorithms and applications", sec. 5); of counted actions the one with
-the largest value is taken.
+smaller of two critics', over three steps, with the target networks of TD3 (Fujimoto et al. 2018,
+sec. 4 and 5) for vectors, and for counted actions the largest of the smaller values.
 
 Letters: N transitions of a batch, O observation, A actions, D features.
 """
 
 import copy
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -31,8 +29,6 @@ from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.finite import gradient_step
 
 MAX_GRAD_NORM = 20.0
-LOG_STDS = -5.0, 1.0
-"""Of a policy's normal distribution, before it is squeezed between the bounds."""
 VALUE_SCALE = 10.0
 """Mean sizes of a reward in the unit of values, in which their errors are squared, not clipped."""
 
@@ -59,9 +55,7 @@ class ReplayValuesConfig:
             ones are spread over the steps that are left, at most one for each.
         epsilon: Share of steps that explore at the end of learning; it falls from 1.
         max_repeat: An exploring action is repeated for a time drawn up to so many steps.
-        temperature: What a natural unit of a policy's entropy is worth at first, in the unit of
-            values; then it is learned, so that a policy keeps an entropy of minus one for each
-            number of a vector.
+        noise: Standard deviation of exploring vectors, in units of the bounds.
         model_coef: Weight of the world model's errors; 0 leaves the encoder to the values.
         averaging: Per update, of the running mean of weights that acts. The newest weights alone
             may have unlearned what those before them did well (Izmailov et al. 2018, sec. 3).
@@ -80,12 +74,9 @@ class ReplayValuesConfig:
     max_updates: int = 60_000
     epsilon: float = 0.05
     max_repeat: int = 16
-    temperature: float = 0.1
+    noise: float = 0.2
     model_coef: float = 1.0
     averaging: float = 0.998
-
-    RETIRED: ClassVar[tuple[str, ...]] = ("noise",)
-    """Settings of older files, of noise on vectors that are drawn now."""
 
 
 def _layers(*sizes: int) -> nn.Sequential:
@@ -101,11 +92,8 @@ def _layers(*sizes: int) -> nn.Sequential:
 class _Networks(nn.Module):
     """Encoder, world model, two critics, and a policy where actions are vectors."""
 
-    def __init__(
-        self, num_inputs: int, num_actions: int, config: ReplayValuesConfig, is_continuous: bool
-    ) -> None:
+    def __init__(self, num_inputs: int, num_actions: int, width: int, is_continuous: bool) -> None:
         super().__init__()
-        width = config.width
         self.width = width
         self.is_continuous = is_continuous
         self.encoder = _layers(num_inputs, width, width)
@@ -116,8 +104,7 @@ class _Networks(nn.Module):
             [_layers(num_inputs, width, width, num_outputs) for _ in range(2)]
         )
         if is_continuous:
-            self.policy = _layers(width, width, 2 * num_actions)
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
+            self.policy = _layers(width, width, num_actions)
 
     def encode(self, obs: Tensor) -> Tensor:
         """Features [N, D], of unit spread."""
@@ -125,24 +112,9 @@ class _Networks(nn.Module):
         return features
 
     def act(self, features: Tensor) -> Tensor:
-        """The likeliest vectors [N, A] within -1 and 1, before they were squeezed."""
-        actions: Tensor = torch.tanh(self.policy(features).chunk(2, 1)[0])
+        """Vectors [N, A] within -1 and 1."""
+        actions: Tensor = torch.tanh(self.policy(features))
         return actions
-
-    def sample(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Vectors [N, A] within -1 and 1, and the logarithms of their densities [N].
-
-        A normal distribution squeezed by tanh (Haarnoja et al. 2018, appendix C).
-        """
-        mean, spread = self.policy(features).chunk(2, 1)
-        # Between bounds, as outputs far outside them would have no gradient.
-        log_std = LOG_STDS[0] + (LOG_STDS[1] - LOG_STDS[0]) * torch.sigmoid(spread)
-        noise = torch.randn(mean.shape, generator=generator)
-        raw = mean + log_std.exp() * noise
-        # log(1 - tanh(x)^2) in a form that neither end of tanh rounds to nothing.
-        squeezed = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
-        log_probs = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi) - squeezed
-        return torch.tanh(raw), log_probs.sum(1)
 
     def values(self, features: Tensor, actions: Tensor | None = None) -> Tensor:
         """Both critics' values [2, N] of vectors, or [2, N, A] of all counted actions."""
@@ -171,7 +143,7 @@ class ReplayValues(Learner):
         size, num_actions = spaces.observations.size, spaces.num_actions
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = _Networks(size, num_actions, self.config, spaces.is_continuous)
+            self.networks = _Networks(size, num_actions, self.config.width, spaces.is_continuous)
         self.target = copy.deepcopy(self.networks).requires_grad_(False)
         self.averaged = copy.deepcopy(self.target)
         self.units = RunningStandardizer(size)
@@ -194,9 +166,9 @@ class ReplayValues(Learner):
         self._optimizer = torch.optim.Adam([one for _, one in self._shaped], rate, fused=True)
         self._policy_optimizer = None
         if self.spaces.is_continuous:
-            parts = [*networks.policy.named_parameters(), ("temperature", networks.log_temperature)]
-            self._policy_parts = parts
-            self._policy_optimizer = torch.optim.Adam([one for _, one in parts], rate, fused=True)
+            self._policy_optimizer = torch.optim.Adam(
+                networks.policy.parameters(), rate, fused=True
+            )
 
     # --- acting
 
@@ -208,7 +180,6 @@ class ReplayValues(Learner):
             return self.averaged.act(features)
         return self.averaged.values(features).mean(0).argmax(1)
 
-    @torch.no_grad()
     def act(
         self,
         obs: Tensor,
@@ -241,9 +212,9 @@ class ReplayValues(Learner):
         self._repeated = torch.where(mask, fresh, self._repeated)
         best = self._greedy(obs)
         if self.spaces.is_continuous:
-            features = self.networks.encode(self.units.normalize(obs))
-            drawn = self.networks.sample(features, self.generator)[0]
-            best = torch.where(torch.from_numpy(greedy)[:, None], best, drawn)
+            noise = torch.randn(best.shape, generator=self.generator) * self.config.noise
+            noise[torch.from_numpy(greedy)] = 0.0
+            best = (best + noise).clamp(-1, 1)
         self._repeats -= 1
         return self.executed(torch.where(is_random, self._repeated, best))
 
@@ -350,25 +321,22 @@ class ReplayValues(Learner):
         if not self.spaces.is_continuous:
             # The smaller of both critics, so that what one of them overrates is not chosen.
             return self.target.values(features).amin(0).amax(1)
-        actions, log_probs = self.target.sample(features, self.generator)
-        values = self.target.values(features, actions).amin(0)
-        return values - self.networks.log_temperature.exp() * log_probs
+        actions = self.target.act(features)
+        noise = torch.randn(actions.shape, generator=self.generator) * self.config.noise
+        actions = (actions + noise.clamp(-0.3, 0.3)).clamp(-1, 1)
+        return self.target.values(features, actions).amin(0)
 
     def _update_policy(self, features: Tensor) -> None:
         assert self._policy_optimizer is not None
-        networks = self.networks
-        actions, log_probs = networks.sample(features, self.generator)
-        networks.critics.requires_grad_(False)
-        values = networks.values(features, actions).amin(0)
-        networks.critics.requires_grad_(True)
-        temperature = networks.log_temperature.exp()
-        # Of density over what the wanted entropy allows: it lowers the temperature, or raises it.
-        surplus = log_probs.detach().mean() - self.spaces.num_actions
-        loss = (
-            temperature.detach() * log_probs - values
-        ).mean() - networks.log_temperature * surplus
+        outputs = self.networks.policy(features)
+        self.networks.critics.requires_grad_(False)
+        values = self.networks.values(features, torch.tanh(outputs))
+        self.networks.critics.requires_grad_(True)
+        # Keeps outputs out of the flat ends of tanh.
+        loss = -values.mean() + 1e-4 * outputs.square().mean()
         place = f"at update {self.num_updates} of the policy on replay values"
-        gradient_step(loss, self._policy_optimizer, self._policy_parts, place, MAX_GRAD_NORM)
+        shaped = self.networks.policy.named_parameters()
+        gradient_step(loss, self._policy_optimizer, shaped, place, MAX_GRAD_NORM)
 
     def _set_learning_rate(self) -> None:
         for optimizer in (self._optimizer, self._policy_optimizer):

@@ -83,7 +83,7 @@ def config_from_json(config_class: type[Any], description: Mapping[str, Any]) ->
     """A frozen configuration from its `asdict`.
 
     Lists become tuples and nested dataclasses are rebuilt. What a file of an earlier version does
-    not say has its default, and what the class lists in `RETIRED` is passed over.
+    not say has its default.
 
     Raises:
         ConfigError: A setting that this version does not know; around it `reading_description`
@@ -92,10 +92,7 @@ def config_from_json(config_class: type[Any], description: Mapping[str, Any]) ->
     defaults = config_class()
     known = {field.name for field in fields(config_class)}
     values = {}
-    retired = getattr(config_class, "RETIRED", ())
     for name, value in description.items():
-        if name in retired:
-            continue
         if name not in known:
             raise ConfigError(
                 f"the file has {name}={str(value)[:60]}, which {config_class.__name__} of this "

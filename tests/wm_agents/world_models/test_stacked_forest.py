@@ -20,11 +20,9 @@ from wm_agents.errors import (
 from wm_agents.world_models import stacked_forest
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import StackedView
-from wm_agents.world_models.stacked_forest import (
-    ForestConfig,
-    PartSelection,
-    StackedForestModel,
-)
+from wm_agents.world_models.stacked_forest import StackedForestModel
+from wm_agents.world_models.stacked_search import ForestConfig, PartSelection
+from wm_agents.world_models.stacked_tables import TableColumns
 from wm_envs import record
 from wm_envs.data.trajectories import Trajectories
 
@@ -173,9 +171,7 @@ def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
     table = np.arange(8).repeat(50)[:, None]
     outcomes = np.tile(np.arange(50) < 40, 8).astype(np.int64)  # 0.8 are 1
     forest = Forest.grown(table, outcomes, 2, num_trees=2, min_leaf=50, column_share=1.0, seed=0)
-    columns = stacked_forest._Columns(
-        np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1), (frozenset(),)
-    )
+    columns = TableColumns(np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1), (frozenset(),))
     uniforms = np.random.default_rng(0).random((4000, 2))
     shares = []
     for power in (1.0, 4.0):

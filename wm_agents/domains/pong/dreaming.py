@@ -34,11 +34,8 @@ from wm_agents.training.trainer import Callback, Checkpoints, FitReport, Trainer
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.stacked import StackedView
-from wm_agents.world_models.stacked_forest import (
-    ForestConfig,
-    PartSelection,
-    StackedForestModel,
-)
+from wm_agents.world_models.stacked_forest import StackedForestModel
+from wm_agents.world_models.stacked_search import ForestConfig, PartSelection
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong.players import Explorer
 

@@ -27,7 +27,8 @@ from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
-from wm_agents.world_models.stacked_forest import ForestConfig, StackedForestModel
+from wm_agents.world_models.stacked_forest import StackedForestModel
+from wm_agents.world_models.stacked_search import ForestConfig
 from wm_envs import oracle, record
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong import dynamics, render

@@ -5,7 +5,7 @@ import torch
 from wm_agents.domains.pong.dreaming import DreamConfig, DreamTraining, points_won
 from wm_agents.errors import ConfigError
 from wm_agents.policy_gradient.ppo import PPOConfig
-from wm_agents.world_models.stacked_forest import ForestConfig
+from wm_agents.world_models.stacked_search import ForestConfig
 from wm_envs.data.trajectories import Trajectories
 
 
