@@ -328,6 +328,7 @@ LOADERS = {
     "wm_agents/learners/imagined_policy.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/replay_buffer.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/world_models/stacked.py:from_json": "through StackedForestModel.load",
+    "wm_agents/world_models/stacked_search.py:from_json": "of an interrupted dream's checkpoint",
     "wm_agents/learners/memory_policy.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/race.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/replay_values.py:load_state_dict": "through WorldModelAgent.load",
@@ -430,6 +431,9 @@ def test_no_file_of_ours_is_ever_unpickled():
         "yaml.load",
         "exec(",
     )
+    # The info of a step is made by a function that is compiled from names of our own.
+    own = {("wm_envs/environment.py", "exec(")}
     for path in (*ROOT.glob("wm_agents/**/*.py"), *ROOT.glob("wm_envs/**/*.py")):
         text = path.read_text(encoding="utf-8")
-        assert not [word for word in forbidden if word in text], path
+        name = path.relative_to(ROOT).as_posix()
+        assert not [word for word in forbidden if word in text and (name, word) not in own], path

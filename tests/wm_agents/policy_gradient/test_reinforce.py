@@ -362,10 +362,11 @@ def test_controls_predict_the_past_the_reward_and_not_the_ignored_columns() -> N
         return found.view(2, 8)[0]
 
     without = {"ignored_targets": (3,), "normalize_observations": False}
-    assert errors(**without).tolist() == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    # Approximately, since the order in which a processor sums is its own.
+    assert errors(**without).tolist() == pytest.approx([2, 3, 4, 5, 6, 7, 8, 9])
     past = errors(world_model_target="previous", **without)
-    assert past.tolist() == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    assert errors(world_model_target="reward").tolist() == [5.0] * 8
+    assert past.tolist() == pytest.approx([1, 1, 2, 3, 4, 5, 6, 7])
+    assert errors(world_model_target="reward").tolist() == pytest.approx([5] * 8)
     with pytest.raises(ConfigError, match=r"ignored_targets=\(18,\).*0 to 17"):
         Reinforce("wm/TMaze-v0", replace(SMALL, ignored_targets=(18,)))
     latent = replace(SMALL, ignored_targets=(3,), world_model_target="latent")
