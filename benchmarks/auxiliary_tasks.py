@@ -12,8 +12,8 @@ recurrent network without any such loss. On TMaze and PatternEcho what follows i
 it in other units, ten times as large.
 
 Every arm has the same number of trials on the same tuning seeds, then the same number of seeds
-that were never tuned on. A finished trial or arm is a line in the output folder: the command goes on where it was
-stopped.
+that were never tuned on. A finished trial or arm is a line in the output folder: the command goes
+on where it was stopped.
 """
 
 import functools

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from wm_agents.errors import ConvergenceError
 
@@ -190,16 +191,11 @@ def fit_conditional_logit(
 
 def conditional_logit(features: NDArray[Any], weights: Floats) -> Floats:
     """Probabilities [..., K] of choices with features [..., K, F] and weights [F]."""
-    return _softmax(features.astype(np.float64) @ weights)
+    chances: Floats = softmax(features.astype(np.float64) @ weights, axis=-1)
+    return chances
 
 
 def logistic(features: NDArray[Any], coefficients: Floats) -> Floats:
     """Probabilities [..., K] for features [..., F] and coefficients [F, K]."""
-    return _softmax(features.astype(np.float64) @ coefficients)
-
-
-def _softmax(logits: Floats) -> Floats:
-    # The largest logit is taken off first: exp() overflows beyond 700.
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    result: Floats = exponentials / exponentials.sum(-1, keepdims=True)
-    return result
+    chances: Floats = softmax(features.astype(np.float64) @ coefficients, axis=-1)
+    return chances

@@ -10,6 +10,7 @@ and alpha, beta are the most probable values given the known votes (the posterio
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from wm_agents.training.newton import minimize_convex
 
@@ -24,8 +25,7 @@ def corrected(probabilities: Doubles, basis: Doubles, correction: Doubles) -> Do
     z = np.einsum("kcd,kd->kc", basis, correction[:, :size])
     h = np.einsum("kcd,kd->kc", basis, correction[:, size:])
     logits = np.log(np.maximum(probabilities, 1e-6)) + np.stack([z, h, -z], 2)
-    exponentials = np.exp(logits - logits.max(2, keepdims=True))
-    result: Doubles = exponentials / exponentials.sum(2, keepdims=True)
+    result: Doubles = softmax(logits, axis=2)
     return result
 
 
