@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, read_figures, write_result
 from wm_agents.domains.driving import risk
 from wm_agents.domains.driving.recording import split_circuits
 from wm_agents.domains.driving.rollouts import Floats
@@ -102,8 +102,7 @@ def main(config: Config) -> dict[str, Any]:
     """Drive, judge and write; returns the figures."""
     torch.set_num_threads(1)
     config = expand_paths(config)
-    committed = json.loads((config.results_dir / "crash_prediction.json").read_text("utf-8"))
-    model = committed["figures"]
+    model = read_figures(config.results_dir / "crash_prediction.json")
     training, unseen = split_circuits(config.circuits)
     began = time.process_time()
     figures: dict[str, Any] = {

@@ -11,7 +11,6 @@ they are. The policy is what plans disturb, undisturbed. From scratch, the plann
 plain actions, without that policy.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, read_figures, write_result
 from wm_agents.domains.driving.laps import drive_laps, expert_laps, policy_laps, timed_env
 from wm_agents.domains.driving.learning import DrivingLearningConfig, learn_driving_model
 from wm_agents.domains.driving.network import DrivingModel
@@ -109,11 +108,7 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     """Write the result with one more row, or with more drivers in a row that is there."""
     name = "driving_planning_from_scratch" if config.from_scratch else "driving_planning"
     path = config.results_dir / f"{name}.json"
-    old = (
-        json.loads(path.read_text(encoding="utf-8"))["figures"]
-        if path.exists()
-        else {"model": "", "rows": []}
-    )
+    old = read_figures(path) if path.exists() else {"model": "", "rows": []}
     rows = {(other["circuit"], other["start_seed"]): other for other in old["rows"]}
     key = row["circuit"], row["start_seed"]
     rows[key] = rows.get(key, {}) | row

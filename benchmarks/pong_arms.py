@@ -21,7 +21,6 @@ their models are as many per real step as there. A finished trial or run is a li
 folder: the command goes on where it was stopped.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks.report import RESULTS, append_row, read_rows, write_result
+from benchmarks.report import RESULTS, append_row, read_figures, read_rows, write_result
 from benchmarks.tuning import Settings, tuned_rows
 from wm_agents.domains.pong.dreaming import DREAM_PPO, EVALUATION_SEED, DreamConfig, DreamTraining
 from wm_agents.domains.pong.object_view import PongView
@@ -194,7 +193,7 @@ def longer_rows(settings: Settings, config: Config) -> list[dict[str, Any]]:
 
 def committed_dreams(config: Config) -> list[dict[str, Any]]:
     """The dreams of `benchmarks.pong_dream` with as many real steps and the same sticky actions."""
-    text = (config.results_dir / "pong_dream.json").read_text(encoding="utf-8")
+    rows = read_figures(config.results_dir / "pong_dream.json")["rows"]
     return [
         {
             "arm": COMMITTED,
@@ -205,7 +204,7 @@ def committed_dreams(config: Config) -> list[dict[str, Any]]:
             "real_steps": row["real_steps"],
             "cpu_seconds": row["total_cpu_seconds"],
         }
-        for row in json.loads(text)["figures"]["rows"]
+        for row in rows
         if row["arm"] == "dream"
         and row["repeat_action_probability"] == config.repeat_action_probability
     ]

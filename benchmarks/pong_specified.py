@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, add_row
+from benchmarks.report import RESULTS, add_row, read_figures
 from wm_agents.domains.pong.dreaming import DreamConfig, DreamTraining
 from wm_agents.domains.pong.open_loop import (
     NEWEST,
@@ -191,9 +191,8 @@ def predict(config: Config, level: Specified, steps: int, seed: int) -> Iterator
 
 def _rows_of_pong_dream() -> list[dict[str, Any]]:
     """The runs of `benchmarks.pong_dream`, to which everything is told, as rows of this result."""
-    text = (RESULTS / "pong_dream.json").read_text(encoding="utf-8")
     rows = []
-    for row in json.loads(text)["figures"]["rows"]:
+    for row in read_figures(RESULTS / "pong_dream.json")["rows"]:
         if row["arm"] == "dream" and row["repeat_action_probability"] > 0:
             told = specified_knowledge("everything").summary()
             rows.append({"steps": row["real_steps"], "mean_score": row["mean_score"]} | told)
@@ -205,7 +204,7 @@ def draw(result: Path, picture: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = json.loads(result.read_text(encoding="utf-8"))["figures"]["rows"]
+    rows = read_figures(result)["rows"]
     rows = [row for row in rows if row["figure"] == "play"] + _rows_of_pong_dream()
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)

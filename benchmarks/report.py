@@ -99,7 +99,7 @@ def add_row(
         return [str(one[part]) for part in key]
 
     path = folder / f"{name}.json"
-    older = json.loads(path.read_text(encoding="utf-8"))["figures"]["rows"] if path.exists() else []
+    older = read_figures(path)["rows"] if path.exists() else []
     new = {**row, "command": command, "date": datetime.date.today().isoformat()}
     rows = sorted([*(one for one in older if place(one) != place(new)), new], key=place)
     figures = {"summary": summarise(rows), "notes": list(notes), "rows": rows}
@@ -136,7 +136,7 @@ def add_missing_rows(
     path = folder / f"{name}.json"
     figures: dict[str, Any] = {}
     if path.exists():
-        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        figures = read_figures(path)
     done = {tuple(row[part] for part in key) for row in figures.get("rows", [])}
     for run in runs:
         if run in done and not is_redone:
@@ -154,6 +154,11 @@ def add_missing_rows(
             folder=folder,
         )
     return figures
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """The figures of a result that `write_result` wrote."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))["figures"])
 
 
 def read_rows(folder: Path, name: str = "rows") -> list[dict[str, Any]]:

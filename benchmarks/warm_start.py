@@ -13,7 +13,6 @@ Finished trials and evaluations are kept in the output folder: the command goes 
 stopped.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import tyro
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.report import RESULTS, append_row, read_rows, write_result
+from benchmarks.report import RESULTS, append_row, read_figures, read_rows, write_result
 from benchmarks.tuning import Settings, random_search
 from benchmarks.warm_start_tasks import PlanningTask, tasks
 from wm_agents.evaluation.statistics import percentile_limits, stratified_bootstrap_band
@@ -108,11 +107,7 @@ def main(config: Config) -> dict[str, Any]:
 def committed(folder: Path) -> dict[str, Any]:
     """The figures of all tasks that were ever measured, so that a picture has them all."""
     paths = {name: folder / f"warm_start_{name}.json" for name in tasks()}
-    return {
-        name: json.loads(path.read_text(encoding="utf-8"))["figures"]
-        for name, path in paths.items()
-        if path.exists()
-    }
+    return {name: read_figures(path) for name, path in paths.items() if path.exists()}
 
 
 def run_task(task: PlanningTask, config: Config) -> dict[str, Any]:
