@@ -32,7 +32,9 @@ class Countdown(gym.Env):
 
 def learner(tells: bool, n_steps: int) -> PPO:
     envs = VecMonitor(DummyVecEnv([lambda: Countdown(tells)]))
-    return PPO("MlpPolicy", envs, n_steps=n_steps, batch_size=n_steps, n_epochs=1, device="cpu", seed=0)
+    return PPO(
+        "MlpPolicy", envs, n_steps=n_steps, batch_size=n_steps, n_epochs=1, device="cpu", seed=0
+    )
 
 
 @pytest.mark.parametrize(("tells", "score"), [(True, 0.5), (False, 2.0)])
