@@ -201,7 +201,7 @@ def save_losses(losses: Sequence[float], path: str | os.PathLike[str]) -> None:
     _save(figure, path)
 
 
-def save_years(records: Sequence[ResolutionRecord], path: str | os.PathLike[str]) -> None:
+def save_years(records: Sequence[ResolutionRecord], path: str | Path) -> None:
     """Shares of yes, no and abstention among the votes of each year."""
     years: dict[int, Counter[str]] = {}
     for record in records:
