@@ -509,6 +509,23 @@ def take_away_rows(figures: Figures) -> Iterator[Row]:
         yield f"{name}, ONNX", size, error
 
 
+def printed_forest_rows(figures: Figures) -> Iterator[Row]:
+    """Of each moving column, and of all at once, how many steps are predicted exactly."""
+    seeds = figures["rows"]
+    by_column = {
+        name: [row["exact_by_column"][name] for row in seeds]
+        for name in seeds[0]["exact_by_column"]
+    }
+    for name, rows in (by_column | {"all of them": [row["exact_steps"] for row in seeds]}).items():
+        yield (
+            name,
+            *(
+                percent(sum(row[kind] for row in rows) / len(rows))
+                for kind in ("forest", "program", "persistence")
+            ),
+        )
+
+
 def recovery_rows(
     recovery: Figures, bootstrap: Figures, sampled: Figures, grid: Figures
 ) -> Iterator[Row]:

@@ -270,6 +270,15 @@ THEMES = (
                 ("Model", "Size, kB", "Largest difference to PyTorch"),
                 rows.take_away_rows,
             ),
+            Table(
+                "A model printed as a program",
+                ("printed_forests",),
+                ("Next value of", "Forest", "Its program", "Persistence"),
+                rows.printed_forest_rows,
+                "Share of unseen steps of random play in wm/Pong-v0 that each predicts exactly from "
+                "the recorded step before; mean of the seeds. See [a model with memory as a "
+                "program](trust.md#what-a-forest-knows).",
+            ),
         ),
     ),
     Theme(

@@ -263,6 +263,7 @@ NO_COMPARISONS = {
     "pong_specified": "one method by how much it is told, beside quoted figures",
     "pong_throughput": _SPEED,
     "pong_world_model": _REFERENCE,
+    "printed_forests": "a program beside the model that it was made of",
     "ray_scaling": _SPEED,
     "reinforce_speed": _SPEED,
     "reliability": _COUNTS,

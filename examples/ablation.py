@@ -10,7 +10,6 @@ curves.png and intervals.png.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +21,7 @@ from wm_agents.evaluation.ablation import (
     Protocol,
     best_learning_rate,
     compare,
+    draw_arms,
     ratio_sentence,
     run_arms,
     world_model_arms,
@@ -77,7 +77,7 @@ def main(config: Config) -> dict[str, float]:
     }
     summary = compare(best["with"], best["without"], best["placebo"])
     wma.write_summary(folder, summary)
-    draw(folder, best, config.env_id)
+    draw_arms(folder, {LABELS[arm]: result for arm, result in best.items()}, config.env_id)
     show(summary, config)
     wma.say_where(folder)
     return summary
@@ -127,24 +127,6 @@ def run(config: Config) -> dict[tuple[str, float], ArmResult]:
             ),
         )
     return {names[name]: result for name, result in results.items()}
-
-
-def draw(folder: Path, best: dict[str, ArmResult], title: str) -> None:
-    """Curves over episodes, and the closing success rates with intervals."""
-    curves = {LABELS[arm]: result.curve for arm, result in best.items()}
-    episodes: dict[str, np.ndarray] = {LABELS[arm]: result.episodes for arm, result in best.items()}
-    wma.plot_learning_curves(
-        folder / "curves.png", curves, episodes, "greedy success rate", threshold=0.9, title=title
-    )
-    intervals = {
-        LABELS[arm]: wma.stratified_bootstrap(result.final) for arm, result in best.items()
-    }
-    wma.plot_intervals(
-        folder / "intervals.png",
-        intervals,
-        "success rate, interquartile mean over seeds",
-        title=title,
-    )
 
 
 def show(summary: dict[str, float], config: Config) -> None:

@@ -13,8 +13,6 @@ was missing; its counts add up.
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,8 @@ from rich.console import Console
 from rich.progress import track
 
 import wm_agents as wma
+from wm_agents.domains.resolutions.data import record_contents
+from wm_agents.domains.resolutions.pictures import save_years
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.digital_library import merge_drafts, read_digital_library, read_marc
 from wm_envs.resolutions.records import (
@@ -71,13 +71,13 @@ def main(config: Config) -> dict[str, Any]:
         "num_trajectories": num_written,
         "num_read": {name: len(part) for name, part in read.items()},
         "num_drafts_joined_to_votes": num_merged,
-        **contents(merged),
+        **record_contents(merged),
         "losses": dict(sorted(losses.items())),
         "seconds": time.perf_counter() - started,
     }
     # No record may get lost or appear twice on the way.
     assert num_written == sum(map(len, read.values())) - num_merged
-    draw_years(merged, config.output_dir / "years.png")
+    save_years(merged, config.output_dir / "years.png")
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
@@ -103,51 +103,6 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[ResolutionRecord]
             "--trajectories"
         )
     return read
-
-
-def draw_years(trajectories: Sequence[ResolutionRecord], path: Path) -> None:
-    """Shares of yes, no and abstention among the votes of each year."""
-    years: dict[int, Counter[str]] = {}
-    for record in trajectories:
-        ballot = record.plenary_ballot
-        if ballot is None or not record.date:
-            continue
-        counts = years.setdefault(int(str(record.date)[:4]), Counter())
-        counts["yes"] += len(ballot.in_favour)
-        counts["no"] += len(ballot.against)
-        counts["abstain"] += len(ballot.abstaining)
-    if not years:
-        return
-    shown = sorted(years)
-    lines = {
-        kind: [years[year][kind] / max(1, years[year].total()) for year in shown]
-        for kind in ("yes", "no", "abstain")
-    }
-    wma.plot_lines(path, shown, lines, "year", "share of the votes in plenary")
-
-
-def contents(trajectories: Sequence[ResolutionRecord]) -> dict[str, Any]:
-    """What the set holds."""
-    ballots = [t.plenary_ballot for t in trajectories if t.plenary_ballot]
-    votes = [(len(b.in_favour), len(b.against), len(b.abstaining)) for b in ballots]
-    countries = {code for b in ballots for code in (*b.in_favour, *b.against, *b.abstaining)}
-    dates = sorted(t.date for t in trajectories if t.date)
-    return {
-        "num_votes": sum(map(sum, votes)),
-        "votes_by_kind": dict(
-            zip(("yes", "no", "abstain"), map(sum, zip(*votes, strict=True)), strict=False)
-        ),
-        "num_countries": len(countries),
-        "has_namibia": "NA" in countries,
-        "kinds": dict(Counter(t.kind for t in trajectories)),
-        "without_sponsors": sum(not t.sponsors for t in trajectories),
-        "without_title": sum(not t.title for t in trajectories),
-        "without_issue": sum(not t.issues for t in trajectories),
-        "without_committee_vote": sum(t.committee_ballot is None for t in trajectories),
-        "without_plenary_vote": sum(t.plenary_ballot is None for t in trajectories),
-        "first_date": dates[0] if dates else None,
-        "last_date": dates[-1] if dates else None,
-    }
 
 
 if __name__ == "__main__":

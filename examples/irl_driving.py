@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import tyro
 from numpy.typing import NDArray
 
 import wm_agents as wma
 from wm_agents.domains.driving.irl import DrivingTask
 from wm_agents.irl import SampledFit
-from wm_agents.irl.sampled import held_noise
+from wm_agents.irl.importance_sampling import boltzmann_choices
+from wm_agents.planning.classic_control import pendulum
 
 Array = NDArray[Any]
 
@@ -51,7 +53,7 @@ class Config:
 
 
 class Pendulum:
-    """Pendulum-v1 in a batch, a task as `DrivingTask` is one: states [B, 2] of angle and speed."""
+    """Pendulum-v1 in a batch, a task as `DrivingTask` is one; states are observations [B, 3]."""
 
     names = ("angle", "speed", "torque")
     scaled_weights = np.array([-2.0, -0.7, -0.7])
@@ -60,29 +62,24 @@ class Pendulum:
     def starts(self, num: int, seed: int) -> Array:
         """Anywhere, at up to 3 rad/s."""
         generator = np.random.default_rng(seed)
-        return np.stack([generator.uniform(-np.pi, np.pi, num), generator.uniform(-3, 3, num)], 1)
+        angle, speed = generator.uniform(-np.pi, np.pi, num), generator.uniform(-3, 3, num)
+        return np.stack([np.cos(angle), np.sin(angle), speed], 1)
 
     def center(self, states: Array, horizon: int) -> Array:
         """No torque."""
         return np.zeros((len(states), horizon, 1))
 
     def roll(self, states: Array, actions: Array) -> Array:
-        """By the equations of Gymnasium's environment."""
-        path = [states]
-        for torque in np.moveaxis(np.clip(actions[..., 0], -2, 2), 1, 0):
-            angle, speed = path[-1].T
-            speed = np.clip(speed + (15 * np.sin(angle) + 3 * torque) * 0.05, -8, 8)
-            path.append(np.stack([angle + speed * 0.05, speed], 1))
-        return np.stack(path, 1)
+        """By Gymnasium's own equations."""
+        path = [torch.as_tensor(states)]
+        for torque in torch.as_tensor(actions).unbind(1):
+            path.append(pendulum(path[-1], torque)[0])
+        return torch.stack(path, 1).numpy()
 
     def features(self, observations: Array, actions: Array) -> Array:
-        """Squares of the angle from the top, the speed and the torque.
-
-        The terms of the task's cost.
-        """
-        angle, speed = observations[:, :-1, 0], observations[:, :-1, 1]
-        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
-        return np.stack([wrapped**2, speed**2, actions[..., 0] ** 2], 2)
+        """Squares of the angle from the top, the speed and the torque, as in the task's cost."""
+        cosine, sine, speed = np.moveaxis(observations[:, :-1], 2, 0)
+        return np.stack([np.arctan2(sine, cosine) ** 2, speed**2, actions[..., 0] ** 2], 2)
 
 
 Task = DrivingTask | Pendulum
@@ -126,33 +123,16 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def drive(task: Task, states: Array, config: Config, scaled_weights: Array) -> tuple[Array, Array]:
-    """Actions [K, H, A] that a driver takes, and its weights [F] per unit of each feature.
-
-    It draws plans around those of a routine and takes one by importance: by the exponential of its
-    return over the density that it was drawn with, so that what it does depends on its reward alone
-    and not on the routine.
-    """
-    generator = np.random.default_rng([config.seed, 1])
-    plans, density = held_noise(
-        task.center(states, config.horizon),
-        config.num_plans,
-        task.noise_std,
-        config.hold,
-        generator,
+    """Actions [K, H, A] that a driver takes, and its weights [F] per unit of each feature."""
+    return boltzmann_choices(
+        task,
+        states,
+        scaled_weights,
+        horizon=config.horizon,
+        num_plans=config.num_plans,
+        hold=config.hold,
+        seed=(config.seed, 1),
     )
-    sums = np.stack(
-        [plan_sums(task, state, plan) for state, plan in zip(states, plans, strict=True)]
-    )
-    scale = (sums - sums.mean(1, keepdims=True)).std((0, 1))
-    logits = sums @ (scaled_weights / scale) - density
-    # The largest of logits with Gumbel noise is a draw from their softmax.
-    selected = (logits + generator.gumbel(size=logits.shape)).argmax(1)
-    return plans[np.arange(len(plans)), selected], scaled_weights / scale
-
-
-def plan_sums(task: Task, state: Array, plans: Array) -> Array:
-    """Sums of features [M, F] over each plan [M, H, A] from one state."""
-    return task.features(task.roll(np.repeat(state[None], len(plans), 0), plans), plans).sum(1)
 
 
 def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledFit:

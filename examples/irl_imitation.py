@@ -21,12 +21,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 import wm_agents as wma
 import wm_envs
+from wm_agents.planning.classic_control import balance_pole, swing_up
+from wm_agents.sb3.callbacks import EvaluationCurve
 from wm_envs.data.trajectories import Trajectories
 
 CURVE_EPISODES = 10
@@ -38,7 +38,7 @@ class Config:
     """What to imitate."""
 
     env_id: Literal["CartPole-v1", "Pendulum-v1"] = "Pendulum-v1"
-    """The task; its expert is scripted here."""
+    """The task; its expert is scripted."""
     num_episodes: int = 10
     """Of the expert."""
     total_timesteps: int = 60_000
@@ -72,11 +72,12 @@ def main(config: Config) -> dict[str, Any]:
     wma.make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
 
-    expert = Expert(config.env_id)
+    policy = balance_pole if config.env_id == "CartPole-v1" else swing_up
+    expert = wma.FunctionAgent(policy)
     demonstrations = wm_envs.record(
         config.env_id,
         episodes=config.num_episodes,
-        policy=expert.act,
+        policy=policy,
         seed=1000 * config.seed,
         progress=False,
     )
@@ -88,10 +89,11 @@ def main(config: Config) -> dict[str, Any]:
         envs = imagined(demonstrations, config)
     airl = wma.AdversarialIRL(demonstrations, envs, settings_of(config), config.seed)
     at_the_start = score(airl, config)
-    points = Curve(airl, config)
-    airl.learn(config.total_timesteps, callback=points)
-    points.note()
-    curve = points.points
+    curve = EvaluationCurve(
+        lambda: score(airl, config, CURVE_EPISODES), config.total_timesteps / config.num_evaluations
+    )
+    airl.learn(config.total_timesteps, callback=curve)
+    curve.note()
 
     random = wma.RandomAgent(envs.action_space, config.seed)
     returns = {
@@ -113,7 +115,7 @@ def main(config: Config) -> dict[str, Any]:
     summary |= {
         "reward_correlation": correlation,
         "seed": config.seed,
-        "curve": curve,
+        "curve": curve.points,
         # On the same few episodes as the curve, whose starts are not those of all.
         "curve_expert": score(expert, config, CURVE_EPISODES),
         "curve_random": score(random, config, CURVE_EPISODES),
@@ -127,7 +129,7 @@ def main(config: Config) -> dict[str, Any]:
         title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
     )
     limits = {name: float(summary[f"curve_{name}"]) for name in ("expert", "random")}
-    draw(config, curve, limits)
+    draw(config, curve.points, limits)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
@@ -172,30 +174,6 @@ def imagined(demonstrations: Any, config: Config) -> Any:
     return wma.ImaginedVectorEnv(model, starts, horizon, config.num_envs, seed=config.seed).as_sb3()
 
 
-class Curve(BaseCallback):
-    """Steps and returns of a learner, from before its first round to after its last."""
-
-    def __init__(self, airl: wma.AdversarialIRL, config: Config) -> None:
-        super().__init__()
-        self.airl = airl
-        self.config = config
-        self.points: list[tuple[int, float]] = []
-
-    def note(self) -> None:
-        """One more point, on the first of the test episodes."""
-        value = score(self.airl, self.config, CURVE_EPISODES)
-        self.points.append((self.airl.learner.num_timesteps, value))
-
-    def _on_rollout_start(self) -> None:
-        # Before a round: SB3 has finished the updates of the last one.
-        spacing = self.config.total_timesteps / self.config.num_evaluations
-        if self.airl.learner.num_timesteps >= len(self.points) * spacing:
-            self.note()
-
-    def _on_step(self) -> bool:
-        return True
-
-
 def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
     """Mean return over the test episodes, or the first so many of them."""
     seed = 50_000 + config.seed
@@ -217,37 +195,6 @@ def draw(config: Config, curve: list[tuple[int, float]], limits: dict[str, float
         "mean return of a test episode",
         f"{config.env_id}: AIRL from {'nothing' if config.from_nothing else 'a clone'}",
     )
-
-
-class Expert:
-    """A scripted agent."""
-
-    def __init__(self, env_id: str) -> None:
-        self.act = balance_pole if env_id == "CartPole-v1" else swing_up
-
-    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """For a batch of observations or a single one."""
-        actions = self.act(np.atleast_2d(observation))
-        return (actions if np.ndim(observation) > 1 else actions[0]), state
-
-
-def balance_pole(observations: NDArray[Any]) -> NDArray[Any]:
-    """CartPole: push towards where the pole falls, drifting back to the middle."""
-    position, velocity, angle, turning = np.asarray(observations).T
-    return (0.05 * position + 0.1 * velocity + angle + 0.3 * turning > 0).astype(np.int64)
-
-
-def swing_up(observations: NDArray[Any]) -> NDArray[Any]:
-    """Pendulum: pump energy until the top is in reach, then hold it (Astrom and Furuta 2000)."""
-    upright, sideways, turning = np.asarray(observations, np.float64).T
-    angle = np.arctan2(sideways, upright)
-    # Energy of a rod of length 1, mass 1 and gravity 10, less that at rest on top.
-    energy = turning**2 / 6 + 5 * (upright - 1)
-    pump = np.clip(-np.tanh(turning) * energy, -2, 2)
-    hold = -12 * angle - 3 * turning
-    # Smooth in between, so that it can be learned from what it does.
-    share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
-    return np.clip(share * hold + (1 - share) * pump, -2, 2)[:, None].astype(np.float32)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import wm_agents as wma
 import wm_envs
 from wm_agents.irl.rewards import LearnedReward, RewardedModel, linear_reward
 from wm_agents.irl.sampled import model_rollouts
+from wm_agents.planning.classic_control import swing_up
 from wm_envs.data.trajectories import Trajectories
 
 ENV_ID = "Pendulum-v1"
@@ -87,7 +88,7 @@ def main(config: Config) -> dict[str, Any]:
     )
     at_home = {
         "random": random,
-        "expert": Expert(),
+        "expert": wma.FunctionAgent(swing_up),
         "cloning": cloning,
         "inferred_reward_in_world_model": learn(dream.as_sb3(), config),
     }
@@ -169,24 +170,6 @@ def score(agent: Any, mass: float, config: Config) -> float:
     envs: Any = gym.vector.SyncVectorEnv([partial(changed_env, mass)] * 10)
     result = wma.evaluate(agent, envs, config.num_test_episodes, seed=50_000 + config.seed)
     return float(result.mean_return)
-
-
-class Expert:
-    """The expert as an agent."""
-
-    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """For a batch of observations."""
-        return swing_up(observation), state
-
-
-def swing_up(observations: Array) -> Array:
-    """The expert: pump energy until the top is in reach, then hold it."""
-    upright, sideways, speed = np.asarray(observations, np.float64).T
-    angle = np.arctan2(sideways, upright)
-    pump = np.clip(-np.tanh(speed) * (speed**2 / 6 + 5 * (upright - 1)), -2, 2)
-    share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
-    torque = share * (-12 * angle - 3 * speed) + (1 - share) * pump
-    return np.clip(torque, -2, 2)[:, None].astype(np.float32)
 
 
 def draw(config: Config, summary: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_envs.rendering.canvas import contact_sheet, evenly_spaced
 
 Frame = NDArray[np.uint8]
 
@@ -55,7 +56,7 @@ def main(config: Config) -> dict[str, float]:
         raise SystemExit(
             f"episodes and max_frames are at least 1, got {config.episodes} and {config.max_frames}"
         )
-    make_folder(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     env = make_env(config.env_id)
     env.reset(seed=config.seed)
     # The space has a random stream of its own, which the reset leaves alone.
@@ -65,22 +66,11 @@ def main(config: Config) -> dict[str, float]:
     summary = summarise(episodes)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     if episodes[0].frames:
-        write_contact_sheet(
-            config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames)
-        )
+        import imageio.v3 as imageio  # only where the environment draws
+
+        shown = evenly_spaced(episodes[0].frames, config.max_frames)
+        imageio.imwrite(config.output_dir / "frames.png", contact_sheet(shown))
     return summary
-
-
-def make_folder(folder: Path) -> None:
-    """Make the output folder before anything else is done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Whether files can be written there shows now and not after the last episode.
-        (folder / "summary.json").touch()
-    except OSError as error:
-        raise SystemExit(
-            f"cannot write into {folder}: {error.strerror}; choose another --output-dir"
-        ) from error
 
 
 def make_env(env_id: str) -> gym.Env[Any, Any]:
@@ -124,31 +114,6 @@ def summarise(episodes: list[EpisodeResult]) -> dict[str, float]:
     if successes:
         summary["success_rate"] = float(np.mean(successes))
     return summary
-
-
-def evenly_spaced(frames: list[Frame], number: int) -> list[Frame]:
-    """At most `number` frames, the first and the last among them."""
-    chosen = np.unique(
-        np.linspace(0, len(frames) - 1, min(number, len(frames))).round().astype(int)
-    )
-    return [frames[index] for index in chosen]
-
-
-def write_contact_sheet(
-    path: Path, frames: list[Frame], *, num_columns: int = 4, gap: int = 6
-) -> None:
-    """Write frames [height, width, 3] of one size as a grid, row by row."""
-    import imageio.v3 as imageio
-
-    num_columns = min(num_columns, len(frames))
-    num_rows = -(-len(frames) // num_columns)
-    height, width = frames[0].shape[0] + gap, frames[0].shape[1] + gap
-    sheet = np.full((num_rows * height + gap, num_columns * width + gap, 3), 120, np.uint8)
-    for index, frame in enumerate(frames):
-        row, column = divmod(index, num_columns)
-        top, left = row * height + gap, column * width + gap
-        sheet[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
-    imageio.imwrite(path, sheet)
 
 
 if __name__ == "__main__":

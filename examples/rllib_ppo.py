@@ -16,12 +16,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 import tyro
-from numpy.typing import NDArray
 
 import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.training.ray_session import RLModuleAgent
 
 
 @dataclass(frozen=True)
@@ -81,39 +80,6 @@ def make_algorithm(config: Config) -> Any:
         .debugging(seed=config.seed, log_level="ERROR")
     )
     return settings.build_algo()
-
-
-class RLModuleAgent:
-    """A trained network of RLlib with Stable-Baselines3's `predict`, for evaluation.
-
-    Args:
-        module: `algorithm.get_module()`.
-        action_space: Of the single environment.
-    """
-
-    def __init__(self, module: Any, action_space: gym.Space[Any]) -> None:
-        self.module = module
-        self.action_space = action_space
-
-    def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
-        deterministic: bool = True,  # noqa: ARG002
-    ) -> tuple[Any, Any]:
-        """The likeliest actions for a batch of observations."""
-        with torch.no_grad():
-            rows = torch.as_tensor(np.asarray(observation, np.float32))
-            outputs = self.module.forward_inference({"obs": rows})["action_dist_inputs"].numpy()
-        if isinstance(self.action_space, gym.spaces.Discrete):
-            return outputs.argmax(-1) + self.action_space.start, state
-        assert isinstance(self.action_space, gym.spaces.Box)
-        low, high = self.action_space.low, self.action_space.high
-        means = np.clip(
-            outputs[:, : low.size].reshape(-1, *low.shape), -1.0, 1.0
-        )  # RLlib acts between -1 and 1
-        return (low + (means + 1.0) / 2.0 * (high - low)).astype(low.dtype), state
 
 
 def main(config: Config) -> dict[str, float]:

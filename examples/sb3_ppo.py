@@ -11,17 +11,15 @@ model.safetensors); SB3's also as agent.zip.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tyro
 from stable_baselines3 import PPO as SB3PPO
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.policy_gradient.ppo import PPOConfig
+from wm_agents.sb3.callbacks import EpisodeCurve
 
 
 @dataclass(frozen=True)
@@ -50,25 +48,6 @@ class Config:
     """Folder for everything that is written."""
     progress_bar: bool = False
     """Show a progress bar."""
-
-
-class EpisodeCurve(BaseCallback):
-    """Keeps the mean success, or else return, of the episodes that finished in each rollout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.points: list[tuple[int, float]] = []
-        self._finished: list[dict[str, Any]] = []
-
-    def _on_step(self) -> bool:
-        self._finished += [info for info in self.locals["infos"] if "episode" in info]
-        return True
-
-    def _on_rollout_end(self) -> None:
-        scores = [info.get("is_success", info["episode"]["r"]) for info in self._finished]
-        if scores:
-            self.points.append((self.num_timesteps, float(np.mean(scores))))
-        self._finished.clear()
 
 
 def main(config: Config) -> dict[str, float]:

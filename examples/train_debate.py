@@ -101,8 +101,16 @@ def main(config: Config) -> dict[str, Any]:
 
     # On all labels, since training never looked at one.
     validation = Validator().validate(model.observations, result.claims, model.agents)
-    summary = summary_of(model, history, result, validation)
-    summary |= {"seconds": round(seconds, 3), "seed": config.seed}
+    summary: dict[str, Any] = {
+        "epochs_run": history.epochs_run,
+        "converged": history.converged,
+        "best_epoch": history.best_epoch,
+        "winner": None if result.winner is None else result.winner.value,
+        "observations": len(model.observations),
+        **(validation.summary() if validation is not None else {}),
+        "seconds": round(seconds, 3),
+        "seed": config.seed,
+    }
     print_result(model, history, result, validation)
     model.save(folder / "model.json")
     wma.write_json(folder / "history.json", history.to_plain())
@@ -113,28 +121,6 @@ def main(config: Config) -> dict[str, Any]:
         print(f"Generated persons: median Spearman {study.median} between drives and allocations")
     wma.write_summary(folder, summary)
     wma.say_where(folder)
-    return summary
-
-
-def summary_of(
-    model: DebateModel,
-    history: TrainHistory,
-    result: DebateResult,
-    validation: ValidationResult | None,
-) -> dict[str, Any]:
-    """How the run ended."""
-    summary: dict[str, Any] = {
-        "epochs_run": history.epochs_run,
-        "converged": history.converged,
-        "best_epoch": history.best_epoch,
-        "winner": None if result.winner is None else result.winner.value,
-        "observations": len(model.observations),
-    }
-    if validation is not None:
-        summary |= validation.interval.flatten("accuracy")
-        summary["p_value"] = validation.p_value
-        summary["labelled"] = validation.num_observations
-        summary["majority_accuracy"] = validation.majority_accuracy
     return summary
 
 
@@ -153,9 +139,7 @@ def print_result(
     for agent in sorted(model.agents.all(), key=lambda agent: -agent.allocation):
         print(f"  {agent.tendency.value}: {agent.allocation:.1%}")
     if validation is not None:
-        print(f"\nValidation on all {validation.num_observations} labels: ", end="")
-        print(f"{validation.accuracy:.1%} accuracy (p={validation.p_value:.4f}), ", end="")
-        print(validation.verdict)
+        print(f"\nValidation: {validation}")
 
 
 if __name__ == "__main__":

@@ -7,32 +7,20 @@ last 20% are scored. Numbers that a rule copies (topic, time, a tally that stand
 the score. Writes summary.json, per_trajectory.json, tallies.png and losses.png.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 
 import wm_agents as wma
-from wm_agents.domains.resolutions import (
-    ResolutionColumn,
-    ResolutionModel,
-    ResolutionModelConfig,
-)
-from wm_agents.domains.resolutions.evaluation import (
-    mean_tally_errors,
-    plenary_tallies,
-    split_by_resolution,
-    step_errors,
-)
+from wm_agents.domains.resolutions import ResolutionModel, ResolutionModelConfig
+from wm_agents.domains.resolutions import evaluation as scores
 from wm_agents.domains.resolutions.pictures import save_losses, save_predicted_tallies
 from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.records import ResolutionRecord, read_trajectories
+from wm_envs.resolutions.records import read_trajectories
 from wm_envs.resolutions.votes import has_course, recorded_trajectories
 
 
@@ -79,13 +67,13 @@ def main(config: Config) -> dict[str, Any]:
     folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     read = [record for path in config.trajectories for record in read_trajectories(path)]
     kept = [record for record in read if has_course(record) and (record.date or "") >= config.since]
-    parts = split_by_resolution(kept)
+    parts = scores.split_by_resolution(kept)
     training, validation, test = (
         recorded_trajectories(part, country, config.transitions) for part in parts
     )
 
     report = model.fit(training, validation=validation)
-    errors = step_errors(model, test)
+    errors = scores.step_errors(model, test)
     summary = {
         "country": country,
         "num_read": len(read),
@@ -93,59 +81,23 @@ def main(config: Config) -> dict[str, Any]:
         "num_transitions": [part.num_steps for part in (training, validation, test)],
         "split_dates": [part[0].date for part in parts],
         **{
-            name if name == "stage_wrong" else f"mae_{name}": mean_of(error)
+            name if name == "stage_wrong" else f"mae_{name}": scores.mean_where_finite(error)
             for name, error in errors.items()
         },
-        "baseline_training_mean": mean_tally_errors(training, test),
+        "baseline_training_mean": scores.mean_tally_errors(training, test),
         "best_epoch": int(report.metrics["best_epoch"]),
-        "diversity": diversity(test, parts[2]),
+        "diversity": scores.episode_diversity(test, parts[2]),
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
     wma.write_summary(folder, summary, is_printed=True)
-    write_errors(folder / "per_trajectory.json", errors, test, parts[2])
+    rows = scores.errors_by_record(errors, test, parts[2])
+    wma.write_json(folder / "per_trajectory.json", rows)
     save_predicted_tallies(
-        plenary_tallies(test, model), plenary_tallies(test), folder / "tallies.png"
+        scores.plenary_tallies(test, model), scores.plenary_tallies(test), folder / "tallies.png"
     )
     save_losses([row["loss"] for row in report.history], folder / "losses.png")
     return summary
-
-
-def mean_of(values: NDArray[np.float64]) -> float | None:
-    """The mean over the steps that count; None where there are none."""
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
-
-
-def diversity(test: wma.Trajectories, records: list[ResolutionRecord]) -> dict[str, float]:
-    """How different the test episodes are: few distinct ones would make a good score cheap."""
-    episodes = {episode.observations.tobytes() for episode in test}
-    shares = np.bincount(test.actions, minlength=5) / test.num_steps
-    entropy = -float(sum(share * np.log2(share) for share in shares if share > 0))
-    lasts = test.step_starts + np.arange(test.num_episodes) + test.lengths
-    return {
-        "distinct_episodes": len(episodes) / test.num_episodes,
-        "distinct_titles": len({record.title for record in records}) / len(records),
-        "distinct_lengths": len(set(test.lengths.tolist())),
-        "topics": len(set(test.observations[:, ResolutionColumn.TOPIC].tolist())),
-        "action_entropy_bits": entropy,
-        "std_of_yes": float(test.observations[lasts, ResolutionColumn.PLENARY_YES].std()),
-    }
-
-
-def write_errors(
-    path: Path,
-    errors: dict[str, NDArray[np.float64]],
-    test: wma.Trajectories,
-    records: list[ResolutionRecord],
-) -> None:
-    """The mean errors of each resolution as JSON."""
-    rows = []
-    for number, record in enumerate(records):
-        steps = test.episode_of_step == number
-        means = {name: mean_of(error[steps]) for name, error in errors.items()}
-        rows.append({"trajectory_id": record.trajectory_id, "title": record.title, **means})
-    text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.cost import ModelCost as ModelCost
     from wm_agents.evaluation.cost import model_cost as model_cost
     from wm_agents.evaluation.episodes import EpisodeResults as EpisodeResults
+    from wm_agents.evaluation.episodes import FunctionAgent as FunctionAgent
     from wm_agents.evaluation.episodes import RandomAgent as RandomAgent
     from wm_agents.evaluation.episodes import evaluate as evaluate
     from wm_agents.evaluation.episodes import planning_gap as planning_gap
@@ -234,6 +235,7 @@ _HOMES = {
     ),
     "wm_agents.evaluation.episodes": (
         "EpisodeResults",
+        "FunctionAgent",
         "RandomAgent",
         "evaluate",
         "planning_gap",

@@ -1,10 +1,10 @@
 import json
 
 import imageio.v3 as imageio
-import numpy as np
 import pytest
 
-from examples.random_rollout import Config, evenly_spaced, main, write_contact_sheet
+from examples.random_rollout import Config, main
+from wm_agents.errors import ConfigError
 
 
 def test_it_writes_the_summary_and_a_picture(tmp_path):
@@ -39,20 +39,5 @@ def test_bad_numbers_are_refused(tmp_path, options):
 
 def test_a_folder_that_cannot_be_written_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="choose another --output-dir"):
+    with pytest.raises(ConfigError, match="choose another output folder"):
         main(Config(output_dir=tmp_path / "file" / "folder"))
-
-
-def test_frames_are_evenly_spaced_with_both_ends():
-    frames = [np.full((1, 1, 3), i) for i in range(11)]
-    assert [int(f[0, 0, 0]) for f in evenly_spaced(frames, 3)] == [0, 5, 10]
-    assert len(evenly_spaced(frames, 50)) == 11
-    assert len(evenly_spaced(frames[:1], 4)) == 1
-
-
-def test_the_sheet_places_frames_row_by_row(tmp_path):
-    frames = [np.full((2, 3, 3), 10 * i, np.uint8) for i in range(1, 4)]
-    write_contact_sheet(tmp_path / "sheet.png", frames, num_columns=2, gap=1)
-    sheet = imageio.imread(tmp_path / "sheet.png")
-    assert sheet.shape == (7, 9, 3)
-    assert (sheet[1, 1, 0], sheet[1, 5, 0], sheet[4, 1, 0], sheet[4, 5, 0]) == (10, 20, 30, 120)

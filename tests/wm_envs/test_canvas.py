@@ -114,3 +114,17 @@ def test_a_path_is_its_lines():
     canvas.draw_line(other, *corners[:2], RED, thickness=3)
     canvas.draw_line(other, *corners[1:], RED, thickness=3)
     np.testing.assert_array_equal(one, other)
+
+
+def test_frames_are_evenly_spaced_with_both_ends():
+    frames = [np.full((1, 1, 3), i, np.uint8) for i in range(11)]
+    assert [int(f[0, 0, 0]) for f in canvas.evenly_spaced(frames, 3)] == [0, 5, 10]
+    assert len(canvas.evenly_spaced(frames, 50)) == 11
+    assert len(canvas.evenly_spaced(frames[:1], 4)) == 1
+
+
+def test_a_contact_sheet_places_frames_row_by_row():
+    frames = [np.full((2, 3, 3), 10 * i, np.uint8) for i in range(1, 4)]
+    sheet = canvas.contact_sheet(frames, num_columns=2, gap=1)
+    assert sheet.shape == (7, 9, 3)
+    assert (sheet[1, 1, 0], sheet[1, 5, 0], sheet[4, 1, 0], sheet[4, 5, 0]) == (10, 20, 30, 120)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.plots import plot_intervals, plot_learning_curves
 from wm_agents.evaluation.statistics import (
     exact_permutation_test,
     interquartile_mean,
@@ -300,3 +302,27 @@ def compare(
     }
     summary["episodes_to_90_ratio_is_upper_bound"] = ratio.is_upper_bound
     return summary
+
+
+def draw_arms(folder: Path, results: Mapping[str, ArmResult], title: str) -> None:
+    """Write curves.png, success over episodes, and intervals.png, the closing success rates.
+
+    Args:
+        folder: Where they are written.
+        results: By the label that the pictures show.
+        title: Of both.
+    """
+    plot_learning_curves(
+        folder / "curves.png",
+        {label: result.curve for label, result in results.items()},
+        {label: result.episodes for label, result in results.items()},
+        "greedy success rate",
+        threshold=0.9,
+        title=title,
+    )
+    plot_intervals(
+        folder / "intervals.png",
+        {label: stratified_bootstrap(result.final) for label, result in results.items()},
+        "success rate, interquartile mean over seeds",
+        title=title,
+    )

@@ -1,7 +1,7 @@
 """Agents play whole episodes, and what planning in a model costs against the true rules."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -147,6 +147,29 @@ class RandomAgent:
         return np.stack(
             [np.asarray(self._space.sample()) for _ in range(len(episode_start))]
         ), state
+
+
+class FunctionAgent:
+    """A function of observations as an agent, for scripted experts and networks of other libraries.
+
+    Args:
+        policy: Actions [B, ...] for a batch of observations.
+    """
+
+    def __init__(self, policy: Callable[[Any], Any]) -> None:
+        self.policy = policy
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """Actions for a batch where `episode_start` has its rows, else for a single observation."""
+        if episode_start is None:
+            return self.policy(np.asarray(observation)[None])[0], state
+        return self.policy(observation), state
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""The exact dynamics of Gymnasium's classic control tasks as world models.
+"""The exact dynamics of Gymnasium's classic control tasks as world models, and scripted experts.
 
 They are the reference of the learned ones. Each function is batched, keeps the dtype of its
 observations and is compared with Gymnasium's own `step` in the tests. `true_model(env_id)` makes
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
@@ -122,6 +124,31 @@ def mountain_car_continuous(observations: Tensor, actions: Tensor) -> tuple[Tens
     push = actions[:, 0].clamp(-1.0, 1.0)
     after, is_goal = _roll_downhill(observations, push * 0.0015, 0.45)
     return after, 100.0 * is_goal - 0.1 * actions[:, 0] ** 2, is_goal
+
+
+def balance_pole(observations: NDArray[Any]) -> NDArray[np.int64]:
+    """CartPole-v1's expert: push to where the pole falls, drifting back to the middle.
+
+    Actions [B] for observations [B, 4].
+    """
+    position, velocity, angle, turn = np.asarray(observations).T
+    return (0.05 * position + 0.1 * velocity + angle + 0.3 * turn > 0).astype(np.int64)
+
+
+def swing_up(observations: NDArray[Any]) -> NDArray[np.float32]:
+    """Pendulum-v1's expert: pump energy until the top is in reach, then hold it.
+
+    Torques [B, 1] for observations [B, 3], smooth in them, so that they can be learned from.
+    Source: Astrom and Furuta 2000, Swinging up a pendulum by energy control.
+    """
+    upright, sideways, speed = np.asarray(observations, np.float64).T
+    angle = np.arctan2(sideways, upright)
+    # Energy of a rod of length 1, mass 1 and gravity 10, less that at rest on top.
+    energy = speed**2 / 6 + 5 * (upright - 1)
+    pump = np.clip(-np.tanh(speed) * energy, -2, 2)
+    hold = -12 * angle - 3 * speed
+    share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
+    return np.clip(share * hold + (1 - share) * pump, -2, 2)[:, None].astype(np.float32)
 
 
 def _roll_downhill(observations: Tensor, push: Tensor, goal: float) -> tuple[Tensor, Tensor]:

@@ -63,12 +63,17 @@ class Writer:
         )
 
     def text(self, rules: TokenRules, reward: Outcome | None, termination: Outcome | None) -> str:
-        """The whole program."""
-        lines = [
-            *self._dynamics(rules),
-            *self._outcome("reward", reward, len(rules.sources)),
-            *self._outcome("terminated", termination, len(rules.sources)),
-        ]
+        """The whole program of a token model."""
+        return self.program(
+            [
+                *self._dynamics(rules),
+                *self._outcome("reward", reward, len(rules.sources)),
+                *self._outcome("terminated", termination, len(rules.sources)),
+            ]
+        )
+
+    def program(self, lines: Sequence[str]) -> str:
+        """Statements below the declarations of what they read."""
         header = [self._declaration(*family) for family in self.families]
         header += [
             f"table {name}: {' '.join(_written(number) for number in numbers)}"
@@ -114,11 +119,12 @@ class Writer:
             groups.setdefault(rest, []).append(action)
         for rest, actions in groups.items():
             if rest:
-                lines.append(f"if {self._is_action(actions)}:")
+                lines.append(f"if {self.is_action(actions)}:")
                 lines += self._lines(dict(rest), "    ")
         return lines
 
-    def _is_action(self, actions: list[int]) -> str:
+    def is_action(self, actions: list[int]) -> str:
+        """The condition that the action is one of these, counted from 0."""
         numbers = [str(action + (self.first_action or 0)) for action in actions]
         return (
             f"action == {numbers[0]}"
@@ -199,15 +205,15 @@ class Writer:
         right = ", ".join(values[target] for target in targets)
         if len(different) == 1:  # a single value serves all targets
             (right,) = different
-        return f"{self._listed(targets)} = {right}"
+        return f"{self.listed(targets)} = {right}"
 
-    def _listed(self, features: list[int], when: str = "") -> str:
+    def listed(self, features: Sequence[int], when: str = "") -> str:
         """Features as a family, a slice of one, or one after the other."""
         for name, first, size in self.families:
-            if features == list(range(first, first + size)):
+            if list(features) == list(range(first, first + size)):
                 return f"{when}{name}"
             start, stop = features[0] - first, features[-1] + 1 - first
-            is_run = features == list(range(features[0], features[-1] + 1))
+            is_run = list(features) == list(range(features[0], features[-1] + 1))
             if is_run and 0 <= start < stop <= size and len(features) > 1:
                 return f"{when}{name}[{start}:{stop}]"
         return ", ".join(f"{when}{self.names[feature]}" for feature in features)
@@ -231,7 +237,7 @@ class Writer:
         unrewarded, rewarded = (_written(value) for value in outcome.values)
         # Families can be compared as a whole where both count from the same number.
         if all(self.lows[a] == self.lows[b] for a, b in zip(changing, goals, strict=True)):
-            left, right = self._listed(changing, "after."), self._listed(goals)
+            left, right = self.listed(changing, "after."), self.listed(goals)
             left, right = (f"({side})" if ", " in side else side for side in (left, right))
             return f"{rewarded} if all({left} == {right}) else {unrewarded}"
         pairs = [
@@ -257,7 +263,7 @@ class Writer:
                 lines.append(f"{name} = {value}")
             # Zero needs no branch.
             elif value != "0":
-                lines += [f"if {self._is_action(actions)}:", f"    {name} = {value}"]
+                lines += [f"if {self.is_action(actions)}:", f"    {name} = {value}"]
         return lines
 
     def _outcome_value(self, row: tuple[float, ...], source: int, when: str) -> str:

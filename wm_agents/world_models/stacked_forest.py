@@ -9,7 +9,7 @@ what was decided for earlier ones. Whatever is selected is decoded exactly.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -22,16 +22,18 @@ from torch import Tensor
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import Checkpoint
-from wm_agents.training.fitted import Fitted
+from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import config_from_json, spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations, spaces_of
 from wm_agents.world_models.forest import Forest
+from wm_agents.world_models.program import ProgramModel
 from wm_agents.world_models.stacked import (
     NO_ACTION,
     StackedView,
 )
+from wm_agents.world_models.stacked_program import forest_program
 from wm_agents.world_models.stacked_search import (
     ForestConfig,
     PartSearch,
@@ -40,6 +42,7 @@ from wm_agents.world_models.stacked_search import (
 )
 from wm_agents.world_models.stacked_tables import (
     MAX_TERMS,
+    PartModel,
     RecordedParts,
     TableColumns,
     decoded_values,
@@ -52,27 +55,6 @@ from wm_envs.data.trajectories import Trajectories
 
 Array = NDArray[Any]
 Rows = tuple[Array, Array]  # to learn from and to test on
-
-
-@dataclass(frozen=True)
-class _PartModel:
-    """How one part is predicted.
-
-    Attributes:
-        part: Which.
-        columns: What it reads.
-        ranks: Of the actions [A], by what they do to the part.
-        categories: Differences, or values with `_ABSOLUTE` added.
-        forest: Classifies.
-        sharpness: The power of the voted shares from which outcomes are drawn.
-    """
-
-    part: int
-    columns: TableColumns
-    ranks: Array
-    categories: Array
-    forest: Forest
-    sharpness: float = 1.0
 
 
 class StackedForestModel(Unrolled, Fitted, Savable):
@@ -117,7 +99,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         self.given_view = view
         self.seed = seed
         self.selections: tuple[PartSelection, ...] = ()
-        self.parts: list[_PartModel] = []
+        self.parts: list[PartModel] = []
         self.reward_weights = np.zeros(0)
         self.endings: list[tuple[int, ...]] = []
 
@@ -187,10 +169,12 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         """The next values [B, D], part by part."""
         next_values: NDArray[np.int32] = values.astype(np.int32)
         for model in self.parts:
-            table = part_table(self.view, model.columns, model.ranks, states, actions, next_values)
             if generator is None:
-                categories = model.forest.votes(table).argmax(1)
+                categories = model.likeliest(self.view, states, actions, next_values)
             else:
+                table = part_table(
+                    self.view, model.columns, model.ranks, states, actions, next_values
+                )
                 uniforms = torch.rand((len(table), 2), generator=generator, dtype=torch.float64)
                 categories = _drawn(model, table, uniforms.numpy())
             decoded = decoded_values(model.categories[categories], values[:, model.part])
@@ -273,7 +257,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
                 seed=self.seed * 100 + part,
             )
             self.parts.append(
-                _PartModel(part, columns, ranks, categories, forest, selected.sharpness)
+                PartModel(part, columns, ranks, categories, forest, selected.sharpness)
             )
             name = self.view.parts[part]
             metrics[f"{name}_place"] = float(place)
@@ -311,6 +295,48 @@ class StackedForestModel(Unrolled, Fitted, Savable):
             at_ends = recorded.next_values[trajectories.terminations, part]
             elsewhere = recorded.next_values[~trajectories.terminations, part]
             self.endings.append(tuple(int(v) for v in np.setdiff1d(at_ends, elsewhere)))
+
+    def to_program(
+        self,
+        trajectories: Trajectories,
+        feature_names: Sequence[str] | None = None,
+        *,
+        max_rules: int = 8,
+    ) -> ProgramModel:
+        """What the forests decide most often, as a program that one can read, replay and save.
+
+        Its comments say what each part reads and how often its rules decide as the forest does, on
+        runs of steps that are held out. `replay` tells how often that is what happened.
+
+        Args:
+            trajectories: To distill the forests on: those of the fit, or others of the same layout.
+            feature_names: Names of the O columns of an observation; None numbers them.
+            max_rules: Of each part; more are closer to the forest and longer to read.
+
+        Raises:
+            NotFittedError: The model was never fitted.
+            SpaceError: The trajectories do not fit the spaces or the structure that was found.
+            ConfigError: Another number of names than there are columns, or `max_rules` below 1.
+            TrajectoryError: There are too few steps to hold any out.
+        """
+        check_fitted(self)
+        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        self.view.check(trajectories.observations)
+        actions = trajectories.actions.astype(np.int64) - self.first_action
+        states, next_values = self.view.replay(
+            trajectories.observations, actions, trajectories.lengths
+        )
+        text = forest_program(
+            self.view,
+            self.parts,
+            RecordedParts(states, actions, next_values, self.num_actions),
+            self.reward_weights,
+            self.endings,
+            feature_names,
+            self.first_action,
+            max_rules,
+        )
+        return ProgramModel(text, self.observation_space, self.action_space)
 
     # --- files
 
@@ -375,7 +401,7 @@ _ARRAY_NAMES = (
 )  # fmt: skip
 
 
-def _arrays(model: _PartModel) -> dict[str, Array]:
+def _arrays(model: PartModel) -> dict[str, Array]:
     """What a file holds of a part."""
     arrays = {
         "places": model.columns.places,
@@ -389,7 +415,7 @@ def _arrays(model: _PartModel) -> dict[str, Array]:
 
 def _part_from(
     arrays: Mapping[str, Array], description: Mapping[str, Any], model: StackedForestModel
-) -> _PartModel:
+) -> PartModel:
     """A part from a file; compiled code follows its numbers, so that all of them are checked."""
     view = model.view
     columns = TableColumns(
@@ -418,7 +444,7 @@ def _part_from(
     )
     if not is_sound:
         raise CheckpointError("the trees of a part do not fit together")
-    return _PartModel(
+    return PartModel(
         int(description["part"]),
         columns,
         arrays["ranks"],
@@ -429,7 +455,7 @@ def _part_from(
     )
 
 
-def _drawn(model: _PartModel, table: Array, uniforms: Array) -> NDArray[np.int64]:
+def _drawn(model: PartModel, table: Array, uniforms: Array) -> NDArray[np.int64]:
     """A category [B] for each row, from uniform numbers [B, 2]."""
     if model.sharpness == 1.0:
         return model.forest.draw(table, uniforms)

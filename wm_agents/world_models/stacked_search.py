@@ -186,7 +186,7 @@ def _counter_loss(
     is_first[trajectories.step_starts] = True
     _count(effect, is_first, counter.size, counts)
     block = part * BLOCK
-    train_rows, test_rows = _held_out_runs(np.ones(len(effect), np.bool_), _COUNTER_STEPS)
+    train_rows, test_rows = held_out_runs(np.ones(len(effect), np.bool_), _COUNTER_STEPS)
 
     def table(rows: Array) -> Array:
         states = recorded.states[rows]
@@ -209,7 +209,7 @@ def _counter_loss(
     return _brier_score(forest, table(test_rows), outcomes[test_rows])
 
 
-def _held_out_runs(is_open: NDArray[np.bool_], num_kept: int) -> Rows:
+def held_out_runs(is_open: NDArray[np.bool_], num_kept: int) -> Rows:
     """Rows to learn from and rows to test on, out of steps [S] that are open or easy.
 
     Every third run of steps is held out whole, so that neighbors do not give it away. At most a
@@ -289,7 +289,7 @@ class PartSearch:
         """
         if part not in self._runs:
             is_open = self._is_open(part)
-            few, many = (_held_out_runs(is_open, number) for number in self._num_rows)
+            few, many = (held_out_runs(is_open, number) for number in self._num_rows)
             self._runs[part] = few, many
         return self._runs[part]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import (
     BLOCK,
     DELTA,
@@ -26,8 +27,8 @@ Array = NDArray[Any]
 
 MAX_TERMS = 4
 """Numbers that a column of a table adds up, at most."""
-_ABSOLUTE = 1 << 20  # added to values that are predicted as they are, not as differences
-_NUM_RANKED = 9  # actions that are ranked: the present one and those before
+ABSOLUTE = 1 << 20  # added to values that are predicted as they are, not as differences
+NUM_RANKED = 9  # actions that are ranked: the present one and those before
 _NUM_TOLD = 2  # actions that are one-hot as well
 _LIMIT = 1000  # of a table's numbers
 
@@ -61,6 +62,34 @@ class TableColumns:
             self.shifts[kept],
             tuple(self.groups[place] for place in kept),
         )
+
+
+@dataclass(frozen=True)
+class PartModel:
+    """How one part is predicted.
+
+    Attributes:
+        part: Which.
+        columns: What it reads.
+        ranks: Of the actions [A], by what they do to the part.
+        categories: Differences, or values with `ABSOLUTE` added.
+        forest: Classifies.
+        sharpness: The power of the voted shares from which outcomes are drawn.
+    """
+
+    part: int
+    columns: TableColumns
+    ranks: Array
+    categories: Array
+    forest: Forest
+    sharpness: float = 1.0
+
+    def likeliest(
+        self, view: StackedView, states: Array, actions: Array, next_values: Array
+    ) -> NDArray[np.int64]:
+        """The category [B] with most votes, given the next values [B, D] of what was decided."""
+        table = part_table(view, self.columns, self.ranks, states, actions, next_values)
+        return self.forest.votes(table).argmax(1)
 
 
 class RecordedParts:
@@ -107,21 +136,21 @@ class RecordedParts:
         value_counts = np.zeros(int(after.max()) + 1, np.int64)
         np.add.at(value_counts, after[is_moved], 1)
         is_absolute = is_moved & (value_counts[after] > change_counts[change_of])
-        codes = np.where(is_absolute, after + _ABSOLUTE, changes)
+        codes = np.where(is_absolute, after + ABSOLUTE, changes)
         categories, outcomes = np.unique(codes, return_inverse=True)
         return categories, outcomes
 
 
 def decoded_values(categories: Array, before: Array) -> Array:
     """The values of categories."""
-    is_absolute = categories > _ABSOLUTE // 2
-    return np.where(is_absolute, categories - _ABSOLUTE, before + categories)
+    is_absolute = categories > ABSOLUTE // 2
+    return np.where(is_absolute, categories - ABSOLUTE, before + categories)
 
 
 def num_numbers(view: StackedView, num_actions: int) -> int:
     """How many numbers `part_table` adds up, of a state, the decided values and the actions."""
     num_sums = len(view.counters) * (len(SUM_LENGTHS) + 1)
-    return view.state_size + view.num_parts + _NUM_RANKED + _NUM_TOLD * num_actions + num_sums
+    return view.state_size + view.num_parts + NUM_RANKED + _NUM_TOLD * num_actions + num_sums
 
 
 def all_columns(view: StackedView, num_actions: int, decided: Sequence[int]) -> TableColumns:
@@ -246,7 +275,7 @@ def _write_table(
         recent[0] = actions[row]
         for age in range(NUM_ACTIONS_KEPT):
             recent[age + 1] = states[row, first_action + age]
-        for age in range(_NUM_RANKED):
+        for age in range(NUM_RANKED):
             numbers[place] = ranks[recent[age]] if recent[age] >= 0 else -1
             place += 1
         for age in range(_NUM_TOLD):

@@ -7,6 +7,7 @@ three numbers from 0 to 255. The functions draw in place, and clip what lies out
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -144,6 +145,27 @@ def draw_centred_text(
     """A line of text around a point."""
     width, height = text_size(text, scale)
     draw_text(image, (centre[0] - width / 2, centre[1] - height / 2), text, colour, scale=scale)
+
+
+def evenly_spaced(frames: Sequence[Image], number: int) -> list[Image]:
+    """At most `number` of the frames, the first and the last among them."""
+    places = np.linspace(0, len(frames) - 1, min(number, len(frames))).round().astype(int)
+    return [frames[place] for place in np.unique(places)]
+
+
+def contact_sheet(
+    frames: Sequence[Image], *, num_columns: int = 4, gap: int = 6, colour: Colour = (120,) * 3
+) -> Image:
+    """Frames of one size as a grid, row by row."""
+    num_columns = min(num_columns, len(frames))
+    num_rows = -(-len(frames) // num_columns)
+    height, width = frames[0].shape[0] + gap, frames[0].shape[1] + gap
+    sheet = blank(num_columns * width + gap, num_rows * height + gap, colour)
+    for place, frame in enumerate(frames):
+        row, column = divmod(place, num_columns)
+        top, left = row * height + gap, column * width + gap
+        sheet[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+    return sheet
 
 
 def _around(

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.episodes import RandomAgent, evaluate
+from wm_agents.evaluation.episodes import FunctionAgent, RandomAgent, evaluate
 
 
 class Countdown(gym.Env[Any, Any]):
@@ -149,3 +149,12 @@ def test_a_single_environment_is_refused_with_the_remedy() -> None:
         ConfigError, match=r"cannot be copied: give its id, or gym\.vector\.SyncVectorEnv"
     ):
         evaluate(RandomAgent(env.action_space), env, 2)
+
+
+def test_a_function_acts_on_a_batch_and_on_a_single_observation():
+    agent = FunctionAgent(lambda observations: observations.sum(1))
+    batch = np.array([[1.0, 2.0], [3.0, 4.0]])
+    actions, state = agent.predict(batch, "kept", np.zeros(2, np.bool_))
+    assert actions.tolist() == [3, 7]
+    assert state == "kept"
+    assert agent.predict(batch[0])[0] == 3

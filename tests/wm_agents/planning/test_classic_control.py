@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
-from wm_agents.planning.classic_control import DYNAMICS, true_model
+from wm_agents.evaluation.episodes import FunctionAgent, evaluate
+from wm_agents.planning.classic_control import DYNAMICS, balance_pole, swing_up, true_model
 from wm_agents.protocols import WorldModel
 
 
@@ -78,3 +79,16 @@ def test_rollouts_are_steps_in_a_row():
 def test_other_ids_are_refused():
     with pytest.raises(ConfigError, match="Pendulum-v1"):
         true_model("LunarLander-v3")
+
+
+def test_the_pole_is_balanced_for_the_whole_episode():
+    results = evaluate(FunctionAgent(balance_pole), "CartPole-v1", 3, seed=7)
+    assert results.returns.tolist() == [500, 500, 500]
+
+
+def test_the_pendulum_is_swung_up_and_held():
+    results = evaluate(FunctionAgent(swing_up), "Pendulum-v1", 3, seed=7)
+    assert results.returns.min() > -400  # random actions have about -1,200
+    # On top and at rest it does nothing; below, at rest, it cannot know where to begin.
+    still = np.array([[1, 0, 0], [-1, 0, 0], [1, 0, 1]], np.float32)
+    np.testing.assert_allclose(swing_up(still)[:, 0], [0, 0, -2], atol=1e-2)

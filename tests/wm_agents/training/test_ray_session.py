@@ -4,9 +4,12 @@ import contextlib
 import sys
 from types import SimpleNamespace
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
-from wm_agents.training.ray_session import ray_session
+from wm_agents.errors import SpaceError
+from wm_agents.training.ray_session import RLModuleAgent, ray_session
 
 
 class StandIn:
@@ -53,3 +56,23 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"wm-suite\[ray\]"), ray_session(None, 1):
         pass
+
+
+class Outputs:
+    """A module whose outputs are the observations."""
+
+    def forward_inference(self, batch):
+        return {"action_dist_inputs": batch["obs"]}
+
+
+def test_a_module_of_rllib_acts_as_any_agent():
+    counted = RLModuleAgent(Outputs(), gym.spaces.Discrete(3, start=5))
+    actions, state = counted.predict(np.array([[0.1, 0.9, 0.0], [2.0, 0.0, 1.0]]), "kept")
+    assert actions.tolist() == [6, 5]
+    assert state == "kept"
+    box = RLModuleAgent(Outputs(), gym.spaces.Box(np.float32([-2, 0]), np.float32([2, 8])))
+    # Means, then deviations: the middle of the range is 0, and what lies outside is cut off.
+    actions, _ = box.predict(np.array([[0.0, 0.5, 9, 9], [-3.0, 1.0, 9, 9]]))
+    np.testing.assert_allclose(actions, [[0, 6], [-2, 8]])
+    with pytest.raises(SpaceError, match="MultiDiscrete"):
+        RLModuleAgent(Outputs(), gym.spaces.MultiDiscrete([2, 2]))

@@ -22,7 +22,7 @@ from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import StackedView
 from wm_agents.world_models.stacked_forest import StackedForestModel
 from wm_agents.world_models.stacked_search import ForestConfig, PartSelection
-from wm_agents.world_models.stacked_tables import TableColumns
+from wm_agents.world_models.stacked_tables import PartModel, TableColumns
 from wm_envs import record
 from wm_envs.data.trajectories import Trajectories
 
@@ -175,7 +175,7 @@ def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
     uniforms = np.random.default_rng(0).random((4000, 2))
     shares = []
     for power in (1.0, 4.0):
-        part = stacked_forest._PartModel(0, columns, np.zeros(1), np.arange(2), forest, power)
+        part = PartModel(0, columns, np.zeros(1), np.arange(2), forest, power)
         shares.append(stacked_forest._drawn(part, table[:1].repeat(4000, 0), uniforms).mean())
     assert shares[0] == pytest.approx(0.8, abs=0.03)
     assert shares[1] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)

@@ -59,6 +59,21 @@ class ValidationResult:
         """One star below .05, two below .01, three below .001."""
         return "*" * sum(self.p_value < level for level in (0.05, 0.01, 0.001))
 
+    def __str__(self) -> str:
+        return (
+            f"{self.accuracy:.1%} accuracy on {self.num_observations} labels "
+            f"(p={self.p_value:.4f}), {self.verdict}"
+        )
+
+    def summary(self) -> dict[str, float]:
+        """Flat names to numbers, the form of a `summary.json`."""
+        return {
+            **self.interval.flatten("accuracy"),
+            "p_value": self.p_value,
+            "labelled": self.num_observations,
+            "majority_accuracy": self.majority_accuracy,
+        }
+
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
         return {

@@ -1,8 +1,10 @@
 """Roll calls as arrays (`VoteData`), with the environments' codes of votes, stages, actions and columns."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from wm_agents.errors import TrajectoryError
 from wm_envs.resolutions.codes import QuestionKind as QuestionKind
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.countries import code_of
+from wm_envs.resolutions.records import ResolutionRecord
 
 Floats = NDArray[np.float32]
 
@@ -142,3 +145,27 @@ class VoteData:
 def tally(votes: NDArray[np.int8]) -> NDArray[np.int64]:
     """Numbers [K, 3] of yes, abstain and no in votes [K, C]."""
     return np.stack([(votes == choice).sum(1) for choice in CHOICES], 1)
+
+
+def record_contents(records: Sequence[ResolutionRecord]) -> dict[str, Any]:
+    """What a set of records holds and what it lacks, as flat names and counts."""
+    ballots = [record.plenary_ballot for record in records if record.plenary_ballot]
+    votes = [(len(b.in_favour), len(b.against), len(b.abstaining)) for b in ballots]
+    countries = {code for b in ballots for code in (*b.in_favour, *b.against, *b.abstaining)}
+    dates = sorted(record.date for record in records if record.date)
+    return {
+        "num_votes": sum(map(sum, votes)),
+        "votes_by_kind": dict(
+            zip(("yes", "no", "abstain"), map(sum, zip(*votes, strict=True)), strict=False)
+        ),
+        "num_countries": len(countries),
+        "has_namibia": "NA" in countries,
+        "kinds": dict(Counter(record.kind for record in records)),
+        "without_sponsors": sum(not record.sponsors for record in records),
+        "without_title": sum(not record.title for record in records),
+        "without_issue": sum(not record.issues for record in records),
+        "without_committee_vote": sum(record.committee_ballot is None for record in records),
+        "without_plenary_vote": sum(record.plenary_ballot is None for record in records),
+        "first_date": dates[0] if dates else None,
+        "last_date": dates[-1] if dates else None,
+    }

@@ -380,3 +380,38 @@ def mean_tally_errors(training: Trajectories, test: Trajectories) -> dict[str, f
         return dict.fromkeys(names)
     errors = np.abs(counted - known.mean(0)).mean(0)
     return dict(zip(names, map(float, errors), strict=True))
+
+
+def mean_where_finite(values: NDArray[np.float64]) -> float | None:
+    """The mean over the steps that count; None where there are none."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def episode_diversity(test: Trajectories, records: Sequence[ResolutionRecord]) -> dict[str, float]:
+    """How different the test episodes are: few distinct ones would make a good score cheap."""
+    episodes = {episode.observations.tobytes() for episode in test}
+    shares = np.bincount(test.actions, minlength=5) / test.num_steps
+    entropy = -float(sum(share * np.log2(share) for share in shares if share > 0))
+    lasts = test.step_starts + np.arange(test.num_episodes) + test.lengths
+    return {
+        "distinct_episodes": len(episodes) / test.num_episodes,
+        "distinct_titles": len({record.title for record in records}) / len(records),
+        "distinct_lengths": len(set(test.lengths.tolist())),
+        "topics": len(set(test.observations[:, ResolutionColumn.TOPIC].tolist())),
+        "action_entropy_bits": entropy,
+        "std_of_yes": float(test.observations[lasts, ResolutionColumn.PLENARY_YES].std()),
+    }
+
+
+def errors_by_record(
+    errors: Mapping[str, NDArray[np.float64]],
+    test: Trajectories,
+    records: Sequence[ResolutionRecord],
+) -> list[dict[str, Any]]:
+    """One row for each resolution: its name, its title and its mean errors."""
+    rows = []
+    for number, record in enumerate(records):
+        steps = test.episode_of_step == number
+        means = {name: mean_where_finite(error[steps]) for name, error in errors.items()}
+        rows.append({"trajectory_id": record.trajectory_id, "title": record.title, **means})
+    return rows

@@ -1,6 +1,7 @@
 """Pictures of countries, forecasts and fits; matplotlib is imported when one is drawn."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from wm_agents.domains.resolutions.data import CHOICES, VoteData, tally
 from wm_agents.domains.resolutions.ideal_points import IdealPoints
 from wm_agents.domains.resolutions.spatial import SpatialModel
 from wm_agents.domains.resolutions.vote_model import Forecast
+from wm_agents.evaluation.plots import plot_lines
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.countries import NAMES
+from wm_envs.resolutions.records import ResolutionRecord
 
 COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
 FORECAST_COLOR = "#BBBBBB"
@@ -196,6 +199,27 @@ def save_losses(losses: Sequence[float], path: str | os.PathLike[str]) -> None:
     axes.plot(range(1, len(losses) + 1), losses)
     axes.set(xlabel="epoch", ylabel="validation loss")
     _save(figure, path)
+
+
+def save_years(records: Sequence[ResolutionRecord], path: str | Path) -> None:
+    """Shares of yes, no and abstention among the votes of each year."""
+    years: dict[int, Counter[str]] = {}
+    for record in records:
+        ballot = record.plenary_ballot
+        if ballot is None or not record.date:
+            continue
+        counts = years.setdefault(int(str(record.date)[:4]), Counter())
+        counts["yes"] += len(ballot.in_favour)
+        counts["no"] += len(ballot.against)
+        counts["abstain"] += len(ballot.abstaining)
+    if not years:
+        return
+    shown = sorted(years)
+    lines = {
+        kind: [years[year][kind] / max(1, years[year].total()) for year in shown]
+        for kind in ("yes", "no", "abstain")
+    }
+    plot_lines(path, shown, lines, "year", "share of the votes in plenary")
 
 
 def save_cards(data: VoteData, forecast: Forecast, countries: Sequence[str], folder: Path) -> None:

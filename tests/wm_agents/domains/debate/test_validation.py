@@ -47,6 +47,10 @@ def test_the_chance_of_as_many_right_predictions_is_binomial(num_correct, p_valu
     assert result.interval.low <= result.accuracy <= result.interval.high
     assert (result.stars, result.is_above_chance) == (stars, p_value < 0.05)
     assert result.verdict == ("above chance" if p_value < 0.05 else "not above chance")
+    assert result.summary()["accuracy"] == result.accuracy
+    assert f"{result}" == (
+        f"{num_correct / 3:.1%} accuracy on 3 labels (p={p_value:.4f}), {result.verdict}"
+    )
 
 
 def test_relevance_is_weighed_with_influence_and_claims_that_are_missing_are_never_predicted():
