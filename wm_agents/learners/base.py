@@ -82,6 +82,13 @@ class Learner(ABC):
         """Share of the steps that it was shown, by which schedules run."""
         return min(1.0, self.num_seen / max(1, self.total_steps))
 
+    def at_most_a_quarter(self, num_steps: int) -> int:
+        """So many steps, or a quarter of those that learning takes in all where that is less.
+
+        What waits for a fixed number of steps would never begin where few are taken.
+        """
+        return min(num_steps, self.total_steps // 4)
+
     def executed(self, actions: Tensor) -> Tensor:
         """Indices [B] as they are; vectors [B, A] from units of the bounds to the environment's."""
         units = self.spaces.action_units

@@ -45,7 +45,7 @@ class ImaginedPolicyConfig:
     """Settings of `ImaginedPolicy`.
 
     Attributes:
-        first_fit: Steps before the first fit of the model.
+        first_fit: Steps before the first fit of the model; a quarter of all if that is less.
         refit_growth: The model is fitted again each time there are so many times as many steps.
         fit_updates: Updates of each fit; half of them where weights are there already.
         num_members: Networks of the model.
@@ -130,7 +130,7 @@ class ImaginedPolicy(Learner):
         self.generator = torch.Generator().manual_seed(seed)
         self.num_fits = 0
         self.num_updates = 0
-        self._next_fit = float(self.config.first_fit)
+        self._next_fit = float(self.at_most_a_quarter(self.config.first_fit))
         self._noise = torch.zeros(num_rows, spaces.num_actions)
 
     @property

@@ -295,7 +295,9 @@ class Race:
         lines = {}
         for number, learner in enumerate(self.learners):
             score = self.score(number)
-            earned = "" if math.isinf(score) else f"mean return {score:.4g} without exploration"
+            earned = f"mean return {score:.4g} without exploration"
+            if math.isinf(score):
+                earned = "" if learner.withdrawal else "ended no episode without exploration"
             lines[learner.name] = "; ".join(part for part in (learner.decision(), earned) if part)
         lines["acts"] = self.best.name
         return lines

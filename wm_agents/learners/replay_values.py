@@ -47,7 +47,7 @@ class ReplayValuesConfig:
         learning_rate: Adam's step size at the beginning; it falls linearly to a tenth.
         width: Units of hidden layers, and of the features.
         target_every: Updates between two copies into the target networks.
-        first_steps: Steps at random before the first update.
+        first_steps: Steps at random before the first update; a quarter of all if that is less.
         early_updates: So many updates are done as soon as there are steps, one for each step, since
             what acts badly for long learns from poor steps and leaves the race.
         steps_per_update: So many steps are worth an update, between half of `max_updates` and all.
@@ -192,7 +192,7 @@ class ReplayValues(Learner):
         if not own.any():
             return self.executed(self._random(num_rows))
         epsilon = 1.0
-        if self.num_seen >= self.config.first_steps:
+        if self.num_seen >= self.at_most_a_quarter(self.config.first_steps):
             epsilon = max(self.config.epsilon, 0.3 * (1 - self.done / 0.3))
         # A repetition lasts long on average, so it begins seldom.
         self._repeats[is_start] = 0
@@ -245,7 +245,7 @@ class ReplayValues(Learner):
         self.replay.keep(step)
         self.units.update(step.obs)
         self.num_seen += len(step.rewards)
-        if self.num_seen < self.config.first_steps:
+        if self.num_seen < self.at_most_a_quarter(self.config.first_steps):
             return {}
         self._due += self.effort * len(step.rewards) * self._updates_per_step()
         figures: dict[str, float] = {}

@@ -32,7 +32,7 @@ class TableConfig:
         gamma: Discount per step.
         max_states: With more different observations than this the table gives up.
         min_recurrence: And where a smaller share of steps leads to an observation seen before.
-        trial_steps: Steps after which that is judged.
+        trial_steps: Steps after which that is judged; a quarter of all if that is less.
         num_sweeps: Of value iteration between two steps.
         prior_count: Visits that the best imaginable counts as, where outcomes vary.
         is_optimistic: Whether what was not tried is worth a try. Without it one step in ten is
@@ -165,7 +165,8 @@ class Table(Learner):
         if self.num_states > self.config.max_states:
             self.withdrawal = f"more than {self.config.max_states:,} different observations"
         share = self._num_recurring / max(1, self.num_seen)
-        if self.num_seen >= self.config.trial_steps and share < self.config.min_recurrence:
+        is_tried = self.num_seen >= self.at_most_a_quarter(self.config.trial_steps)
+        if is_tried and share < self.config.min_recurrence:
             self.withdrawal = f"only {share:.0%} of steps led to an observation seen before"
 
     # --- values

@@ -131,7 +131,7 @@ def test_imagination_that_is_not_finite_leaves_and_the_rest_goes_on() -> None:
     with torch.no_grad():
         next(learner.policy.parameters()).fill_(torch.nan)
     play(learner, Target, 60)
-    assert learner.decision().startswith("imagination failed after 200 steps: ")
+    assert learner.decision().startswith("imagination failed after 100 steps: ")
 
 
 def test_imagined_policies_do_not_depend_on_the_unit_of_rewards() -> None:
@@ -155,5 +155,5 @@ def test_imagined_policies_do_not_depend_on_the_unit_of_rewards() -> None:
     torch.testing.assert_close(acted[0], acted[1], atol=0.05, rtol=0.0)
     assert float(acted[0][1] - acted[0][0]) > 0.8
     # Values are in units of mean rewards.
-    torch.testing.assert_close(valued[0], valued[1], atol=0.005, rtol=0.0)
-    assert float(valued[0].abs().max()) > 0.02
+    torch.testing.assert_close(valued[0], valued[1], atol=0.002, rtol=0.0)
+    assert float(valued[0].abs().max()) > 0.01

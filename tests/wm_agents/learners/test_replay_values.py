@@ -12,7 +12,7 @@ from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
 from wm_agents.policy_gradient.spaces import PolicySpaces
 
 SPACES = PolicySpaces(spaces.Box(-99, 99, (1,)), spaces.Discrete(2))
-CONFIG = ReplayValuesConfig(gamma=0.5, first_steps=10**6, batch_size=400, width=8)
+CONFIG = ReplayValuesConfig(gamma=0.5, max_updates=0, batch_size=400, width=8)
 
 
 def fed(num_steps, ends, ring, starts=()):
@@ -111,7 +111,8 @@ def test_rewards_in_any_unit_give_the_same_sizes():
 def test_what_is_learned_does_not_depend_on_the_unit_of_rewards():
     learned = []
     for unit in (1.0, 2.0**-60, 2.0**40):
-        learner = ReplayValues(SPACES, 1, 60, 1, replace(CONFIG, first_steps=10, batch_size=16))
+        config = replace(CONFIG, first_steps=10, batch_size=16, max_updates=60_000)
+        learner = ReplayValues(SPACES, 1, 60, 1, config)
         for number in range(40):
             rows = torch.tensor([[float(number % 7)], [float((number + 1) % 7)]])
             reward = np.array([unit * (number % 3 == 1)], np.float32)
