@@ -1,4 +1,4 @@
-"""The exact dynamics of Gymnasium's classic control tasks as world models.
+"""The exact dynamics of Gymnasium's classic control tasks as world models, and scripted experts.
 
 They are the reference of the learned ones. Each function is batched, keeps the dtype of its
 observations and is compared with Gymnasium's own `step` in the tests. `true_model(env_id)` makes
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
@@ -132,6 +134,32 @@ def _roll_downhill(observations: Tensor, push: Tensor, goal: float) -> tuple[Ten
     velocity = torch.where((position <= -1.2) & (velocity < 0), 0.0, velocity)
     is_goal = (position >= goal) & (velocity >= 0.0)
     return torch.stack([position, velocity], 1), is_goal.to(position.dtype)
+
+
+def balance_pole(observations: NDArray[Any]) -> NDArray[np.int64]:
+    """An expert on CartPole-v1: actions [B] of observations [B, 4].
+
+    It pushes towards where the pole falls, drifting back to the middle.
+    """
+    position, velocity, angle, turn = np.asarray(observations).T
+    return (0.05 * position + 0.1 * velocity + angle + 0.3 * turn > 0).astype(np.int64)
+
+
+def swing_up(observations: NDArray[Any]) -> NDArray[np.float32]:
+    """An expert on Pendulum-v1: torques [B, 1] of observations [B, 3].
+
+    It pumps energy until the top is in reach, then holds it (Astrom and Furuta 2000, "Swinging up a
+    pendulum by energy control").
+    """
+    cosine, sine, velocity = np.asarray(observations, np.float64).T
+    angle = np.arctan2(sine, cosine)
+    # Energy of a rod of length 1, mass 1 and gravity 10, less that at rest on top.
+    energy = velocity**2 / 6 + 5 * (cosine - 1)
+    pump = np.clip(-np.tanh(velocity) * energy, -2, 2)
+    hold = -12 * angle - 3 * velocity
+    # Smooth in between, so that it can be learned from what it does.
+    share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
+    return np.clip(share * hold + (1 - share) * pump, -2, 2)[:, None].astype(np.float32)
 
 
 DYNAMICS: dict[str, Dynamics] = {

@@ -9,7 +9,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.episodes import RandomAgent, evaluate
+from wm_agents.evaluation.episodes import (
+    RandomAgent,
+    ScriptedAgent,
+    evaluate,
+    normalized_returns,
+)
+from wm_agents.planning.classic_control import balance_pole, swing_up
 
 
 class Countdown(gym.Env[Any, Any]):
@@ -149,3 +155,21 @@ def test_a_single_environment_is_refused_with_the_remedy() -> None:
         ConfigError, match=r"cannot be copied: give its id, or gym\.vector\.SyncVectorEnv"
     ):
         evaluate(RandomAgent(env.action_space), env, 2)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "act", "least"),
+    [("CartPole-v1", balance_pole, 500), ("Pendulum-v1", swing_up, -300)],
+)
+def test_scripted_experts_do_what_they_are_there_for(env_id, act, least):
+    assert evaluate(ScriptedAgent(act), env_id, 4, seed=1).mean_return >= least
+
+
+def test_returns_are_shares_of_the_way_between_two_agents():
+    returns = {"random": -100.0, "expert": 100.0, "clone": 50.0, "worse": -200.0}
+    shares = normalized_returns(returns, "random", "expert")
+    assert shares == {"clone": 0.75, "worse": -0.5}
+    with pytest.raises(ConfigError, match="random and best have to differ"):
+        normalized_returns(returns, "random", "best")
+    with pytest.raises(ConfigError, match="have to differ"):
+        normalized_returns({"a": 1.0, "b": 1.0}, "a", "b")
