@@ -21,14 +21,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 import wm_agents as wma
 import wm_envs
+from wm_agents.evaluation.episodes import ScriptedAgent, normalized_returns
+from wm_agents.planning.classic_control import balance_pole, swing_up
+from wm_agents.sb3.callbacks import EvaluationCurve
 from wm_envs.data.trajectories import Trajectories
 
+EXPERTS = {"CartPole-v1": balance_pole, "Pendulum-v1": swing_up}
+GAMMAS = {"CartPole-v1": 0.99, "Pendulum-v1": 0.95}
 CURVE_EPISODES = 10
 """Of each point of the learning curve."""
 
@@ -38,7 +41,7 @@ class Config:
     """What to imitate."""
 
     env_id: Literal["CartPole-v1", "Pendulum-v1"] = "Pendulum-v1"
-    """The task; its expert is scripted here."""
+    """The task, of which there is a scripted expert."""
     num_episodes: int = 10
     """Of the expert."""
     total_timesteps: int = 60_000
@@ -70,15 +73,10 @@ def main(config: Config) -> dict[str, Any]:
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
     wma.make_output_directory(config.output_dir, has_pictures=True)
-    started = time.perf_counter()
-
-    expert = Expert(config.env_id)
+    started = time.process_time()
+    act = EXPERTS[config.env_id]
     demonstrations = wm_envs.record(
-        config.env_id,
-        episodes=config.num_episodes,
-        policy=expert.act,
-        seed=1000 * config.seed,
-        progress=False,
+        config.env_id, episodes=config.num_episodes, policy=act, seed=1000 * config.seed
     )
     envs: Any = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
     cloning = wma.BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
@@ -86,83 +84,61 @@ def main(config: Config) -> dict[str, Any]:
     if config.in_world_model:
         envs.close()
         envs = imagined(demonstrations, config)
-    airl = wma.AdversarialIRL(demonstrations, envs, settings_of(config), config.seed)
-    at_the_start = score(airl, config)
-    points = Curve(airl, config)
-    airl.learn(config.total_timesteps, callback=points)
-    points.note()
-    curve = points.points
-
-    random = wma.RandomAgent(envs.action_space, config.seed)
-    returns = {
-        "expert": score(expert, config),
-        "random": score(random, config),
-        "cloning": score(cloning, config),
-        "airl_at_the_start": at_the_start,
-        "airl": score(airl, config),
+    settings = settings_of(config, envs.action_space)
+    airl = wma.AdversarialIRL(demonstrations, envs, settings, config.seed)
+    agents: dict[str, Any] = {
+        "expert": ScriptedAgent(act),
+        "random": wma.RandomAgent(envs.action_space, config.seed),
+        "cloning": cloning,
+        "airl": airl,
     }
+    at_the_start = score(airl, config)
+    spacing = max(config.total_timesteps // config.num_evaluations, 1)
+    curve = EvaluationCurve(lambda: score(airl, config, CURVE_EPISODES), spacing)
+    airl.learn(config.total_timesteps, callback=curve)
+    curve.note()
     envs.close()
-    span = returns["expert"] - returns["random"]
-    summary: dict[str, Any] = {f"return_{name}": value for name, value in returns.items()}
-    for name in ("cloning", "airl"):
-        summary[f"share_{name}"] = (returns[name] - returns["random"]) / span
+
+    returns = {name: score(agent, config) for name, agent in agents.items()}
+    shares = normalized_returns(returns, "random", "expert")
+    # On the same few episodes as the curve, whose starts are not those of all.
+    limits = {name: score(agents[name], config, CURVE_EPISODES) for name in ("expert", "random")}
     correlation = 0.0  # where the true rewards never vary
     if demonstrations.rewards.std() > 0:
         inferred = airl.reward(demonstrations.start_observations, demonstrations.actions)
         correlation = float(np.corrcoef(inferred, demonstrations.rewards)[0, 1])
-    summary |= {
+    summary: dict[str, Any] = {
+        **{f"return_{name}": value for name, value in returns.items()},
+        "return_airl_at_the_start": at_the_start,
+        **{f"share_{name}": value for name, value in shares.items()},
         "reward_correlation": correlation,
         "seed": config.seed,
-        "curve": curve,
-        # On the same few episodes as the curve, whose starts are not those of all.
-        "curve_expert": score(expert, config, CURVE_EPISODES),
-        "curve_random": score(random, config, CURVE_EPISODES),
+        "curve": curve.points,
+        **{f"curve_{name}": value for name, value in limits.items()},
         "discriminator_accuracy": airl.accuracy,
-        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - started,
     }
-    wma.plot_intervals(
-        config.output_dir / "returns.png",
-        {name.replace("_", " "): value for name, value in returns.items()},
-        "mean return of an episode",
-        title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
-    )
-    limits = {name: float(summary[f"curve_{name}"]) for name in ("expert", "random")}
-    draw(config, curve, limits)
+    draw(config, returns | {"airl_at_the_start": at_the_start}, curve.points, limits)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
-def settings_of(config: Config) -> wma.AdversarialConfig:
-    """A cloned policy needs little more than not to be spoilt; a random one has a way to go."""
-    is_pole = config.env_id == "CartPole-v1"
-    common: dict[str, Any] = {
-        "is_state_only": config.is_state_only or (config.from_nothing and not is_pole),
-        "gamma": 0.99 if is_pole else 0.95,
-    }
-    if not config.from_nothing:
-        return wma.AdversarialConfig(
-            **common,
-            may_vary_in_length=is_pole,  # an episode ends when the pole falls
-            learning_rate=3e-4 if is_pole else 1e-4,
-        )
-    return wma.AdversarialConfig(
-        **common,
-        starts_from_clone=False,
-        has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
-        normalizes_rewards=True,
-        num_replay_rounds=4 if is_pole else 8,
-        anneals=not is_pole,
-        num_steps=2048 // config.num_envs,
-        learning_rate=3e-4 if is_pole else 1e-3,
-        target_kl=0.02 if is_pole else 0.03,
-    )
+def settings_of(config: Config, action_space: Any) -> wma.AdversarialConfig:
+    """The library's own, with the task's discount."""
+    changes: dict[str, Any] = {"gamma": GAMMAS[config.env_id]}
+    if config.is_state_only:
+        changes["is_state_only"] = True
+    if config.from_nothing:
+        return wma.AdversarialConfig.from_nothing(action_space, config.num_envs, **changes)
+    # A clone of the expert seldom lets the pole fall, so that little leaks.
+    changes["may_vary_in_length"] = config.env_id == "CartPole-v1"
+    return wma.AdversarialConfig.from_clone(action_space, **changes)
 
 
 def imagined(demonstrations: Any, config: Config) -> Any:
     """Environments that a world model imagines, from the first observations of its episodes."""
-    log = wm_envs.record(
-        config.env_id, episodes=config.num_explored, seed=1000 * config.seed + 500, progress=False
-    )
+    seed = 1000 * config.seed + 500
+    log = wm_envs.record(config.env_id, episodes=config.num_explored, seed=seed)
     known = Trajectories.concatenate([demonstrations, log])
     shape = wma.EnsembleConfig(num_members=3, dynamics_widths=(64, 64))
     model = wma.EnsembleModel.for_env(config.env_id, shape, seed=config.seed)
@@ -172,30 +148,6 @@ def imagined(demonstrations: Any, config: Config) -> Any:
     return wma.ImaginedVectorEnv(model, starts, horizon, config.num_envs, seed=config.seed).as_sb3()
 
 
-class Curve(BaseCallback):
-    """Steps and returns of a learner, from before its first round to after its last."""
-
-    def __init__(self, airl: wma.AdversarialIRL, config: Config) -> None:
-        super().__init__()
-        self.airl = airl
-        self.config = config
-        self.points: list[tuple[int, float]] = []
-
-    def note(self) -> None:
-        """One more point, on the first of the test episodes."""
-        value = score(self.airl, self.config, CURVE_EPISODES)
-        self.points.append((self.airl.learner.num_timesteps, value))
-
-    def _on_rollout_start(self) -> None:
-        # Before a round: SB3 has finished the updates of the last one.
-        spacing = self.config.total_timesteps / self.config.num_evaluations
-        if self.airl.learner.num_timesteps >= len(self.points) * spacing:
-            self.note()
-
-    def _on_step(self) -> bool:
-        return True
-
-
 def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
     """Mean return over the test episodes, or the first so many of them."""
     seed = 50_000 + config.seed
@@ -203,51 +155,22 @@ def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
     return float(wma.evaluate(agent, config.env_id, num, seed=seed).mean_return)
 
 
-def draw(config: Config, curve: list[tuple[int, float]], limits: dict[str, float]) -> None:
-    """How AIRL learned, between random actions and the expert."""
+def draw(
+    config: Config,
+    returns: dict[str, float],
+    curve: list[tuple[int, float]],
+    limits: dict[str, float],
+) -> None:
+    """What each reached, and how AIRL learned between random actions and the expert."""
+    rows = {name.replace("_", " "): value for name, value in returns.items()}
+    title = f"{config.env_id} from {config.num_episodes} episodes of an expert"
+    label = "mean return of a test episode"
+    wma.plot_intervals(config.output_dir / "returns.png", rows, label, title=title)
     steps, learned = zip(*curve, strict=True)
     lines: dict[str, Any] = {"AIRL": learned}
     lines |= {name: [value] * len(steps) for name, value in limits.items()}
-    where = "the world model" if config.in_world_model else "the task"
-    wma.plot_lines(
-        config.output_dir / "curve.png",
-        steps,
-        lines,
-        f"steps in {where}",
-        "mean return of a test episode",
-        f"{config.env_id}: AIRL from {'nothing' if config.from_nothing else 'a clone'}",
-    )
-
-
-class Expert:
-    """A scripted agent."""
-
-    def __init__(self, env_id: str) -> None:
-        self.act = balance_pole if env_id == "CartPole-v1" else swing_up
-
-    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """For a batch of observations or a single one."""
-        actions = self.act(np.atleast_2d(observation))
-        return (actions if np.ndim(observation) > 1 else actions[0]), state
-
-
-def balance_pole(observations: NDArray[Any]) -> NDArray[Any]:
-    """CartPole: push towards where the pole falls, drifting back to the middle."""
-    position, velocity, angle, turning = np.asarray(observations).T
-    return (0.05 * position + 0.1 * velocity + angle + 0.3 * turning > 0).astype(np.int64)
-
-
-def swing_up(observations: NDArray[Any]) -> NDArray[Any]:
-    """Pendulum: pump energy until the top is in reach, then hold it (Astrom and Furuta 2000)."""
-    upright, sideways, turning = np.asarray(observations, np.float64).T
-    angle = np.arctan2(sideways, upright)
-    # Energy of a rod of length 1, mass 1 and gravity 10, less that at rest on top.
-    energy = turning**2 / 6 + 5 * (upright - 1)
-    pump = np.clip(-np.tanh(turning) * energy, -2, 2)
-    hold = -12 * angle - 3 * turning
-    # Smooth in between, so that it can be learned from what it does.
-    share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
-    return np.clip(share * hold + (1 - share) * pump, -2, 2)[:, None].astype(np.float32)
+    where = "steps in the world model" if config.in_world_model else "steps in the task"
+    wma.plot_lines(config.output_dir / "curve.png", steps, lines, where, label, title)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ class AdversarialConfig:
 
         Rounds have 2,048 steps, and episodes may be of any length. With Box actions the reward is
         of states alone: it would tell the learner's noise from the demonstrator's certainty before
-        it told where to be.
+        it told where to be. Where the reward is to teach others, let `num_replay_rounds` be None.
 
         Args:
             action_space: Of the environments.
@@ -202,7 +202,7 @@ class AdversarialConfig:
                 "anneals": True,
                 "learning_rate": 1e-3,
                 "target_kl": 0.03,
-                "num_replay_rounds": None,
+                "num_replay_rounds": 8,
             }
         return cls(**settings | changes)
 

@@ -73,7 +73,7 @@ def test_presets_fit_the_actions_and_take_changes(is_discrete):
     assert (nothing.starts_from_clone, nothing.takes_any_length) == (False, True)
     assert (nothing.gamma, nothing.num_steps) == (0.9, 64)
     assert nothing.is_state_only is not is_discrete
-    assert nothing.num_replay_rounds == (4 if is_discrete else None)
+    assert nothing.num_replay_rounds == (4 if is_discrete else 8)
     assert AdversarialConfig.from_nothing(space, 4096).num_steps == 1
 
 
