@@ -2,17 +2,21 @@
 
     python examples/irl_driving.py --output-dir runs/irl_driving
     python examples/irl_driving.py --task pendulum --output-dir runs/irl_pendulum
+    python examples/irl_driving.py --changed 0.6 --output-dir runs/irl_wet
 
 At moments of recorded laps a driver with known weights looks some steps ahead on the true dynamics:
 of many plans it takes one with probability proportional to the exponential of its return.
 SampledMaxEntIRL sees what it did, imagines other futures from the same moments, and infers weights
-that explain the choices. Writes summary.json: cosine to the true weights (in units of each
-feature's spread among plans), coverage of the intervals, and the cosine for a driver that takes any
-plan, which has nothing to find.
+that explain the choices. With --changed the road is wet (or the pendulum has another mass): the best
+plan there by the inferred weights stands beside the plan that was best at home. Writes summary.json:
+cosine to the true weights (in units of each feature's spread among plans), coverage of the intervals,
+the size of the weights of a driver that takes any plan, which has nothing to find, and, where
+something changed, shares of the way from any plan to the one that is best by the true weights.
 """
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +27,7 @@ from numpy.typing import NDArray
 import wm_agents as wma
 from wm_agents.domains.driving.irl import DrivingTask
 from wm_agents.irl import SampledFit
-from wm_agents.irl.sampled import held_noise
+from wm_agents.irl.known_rewards import PendulumTask, PlannedTask, choose_plans, plan_shares
 
 Array = NDArray[Any]
 
@@ -44,48 +48,12 @@ class Config:
     """From which the driver takes one."""
     num_samples: int = 200
     """Futures that are imagined for each demonstration."""
+    changed: float | None = None
+    """Grip of another road, where this one's is 1, or mass of another pendulum; None for none."""
     seed: int = 0
     """Seed of driver and samples."""
     output_dir: Path = Path("runs/irl_driving")
     """Folder for summary.json."""
-
-
-class Pendulum:
-    """Pendulum-v1 in a batch, a task as `DrivingTask` is one: states [B, 2] of angle and speed."""
-
-    names = ("angle", "speed", "torque")
-    scaled_weights = np.array([-2.0, -0.7, -0.7])
-    noise_std = (1.0,)
-
-    def starts(self, num: int, seed: int) -> Array:
-        """Anywhere, at up to 3 rad/s."""
-        generator = np.random.default_rng(seed)
-        return np.stack([generator.uniform(-np.pi, np.pi, num), generator.uniform(-3, 3, num)], 1)
-
-    def center(self, states: Array, horizon: int) -> Array:
-        """No torque."""
-        return np.zeros((len(states), horizon, 1))
-
-    def roll(self, states: Array, actions: Array) -> Array:
-        """By the equations of Gymnasium's environment."""
-        path = [states]
-        for torque in np.moveaxis(np.clip(actions[..., 0], -2, 2), 1, 0):
-            angle, speed = path[-1].T
-            speed = np.clip(speed + (15 * np.sin(angle) + 3 * torque) * 0.05, -8, 8)
-            path.append(np.stack([angle + speed * 0.05, speed], 1))
-        return np.stack(path, 1)
-
-    def features(self, observations: Array, actions: Array) -> Array:
-        """Squares of the angle from the top, the speed and the torque.
-
-        The terms of the task's cost.
-        """
-        angle, speed = observations[:, :-1, 0], observations[:, :-1, 1]
-        wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
-        return np.stack([wrapped**2, speed**2, actions[..., 0] ** 2], 2)
-
-
-Task = DrivingTask | Pendulum
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -93,14 +61,17 @@ def main(config: Config) -> dict[str, Any]:
     config = wma.expand_paths(config)
     started = time.perf_counter()
     wma.make_output_directory(config.output_dir, has_pictures=True)
-    task: Task = DrivingTask() if config.task == "driving" else Pendulum()
+    kind: Any = DrivingTask if config.task == "driving" else PendulumTask
+    task: PlannedTask = kind()
     states = task.starts(config.num_stretches, config.seed)
-    aimed, weights = drive(task, states, config, task.scaled_weights)
-    aimless, _ = drive(task, states, config, np.zeros(len(task.names)))
+    plans = {"horizon": config.horizon, "hold": config.hold, "num_plans": config.num_plans}
+    driver: Any = partial(choose_plans, task, states, seed=config.seed, **plans)
+    aimed, weights = driver(task.scaled_weights)
+    aimless, _ = driver(np.zeros(len(task.names)))
     fit, control = (infer(task, states, actions, config) for actions in (aimed, aimless))
     truth = weights * fit.scale
     found, size = fit.scaled_weights, np.linalg.norm(truth)
-    summary = {
+    summary: dict[str, Any] = {
         "cosine": float(found @ truth / np.linalg.norm(found) / size),
         "size_ratio": float(np.linalg.norm(found) / size),
         "size_ratio_of_aimless_driver": float(np.linalg.norm(control.scaled_weights) / size),
@@ -113,6 +84,17 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
+    if config.changed is not None:
+        shares = plan_shares(
+            task,
+            kind(config.changed),
+            weights,
+            fit.weights,
+            num_starts=config.num_stretches,
+            seed=config.seed + 1,
+            **plans,
+        )
+        summary |= {f"changed_share_{name}": share for name, share in shares.items()}
     rows: dict[str, wma.Interval | float] = {}
     for place, name in enumerate(task.names):
         limits = (fit.weights[place], fit.low[place], fit.high[place])
@@ -125,37 +107,7 @@ def main(config: Config) -> dict[str, Any]:
     return summary
 
 
-def drive(task: Task, states: Array, config: Config, scaled_weights: Array) -> tuple[Array, Array]:
-    """Actions [K, H, A] that a driver takes, and its weights [F] per unit of each feature.
-
-    It draws plans around those of a routine and takes one by importance: by the exponential of its
-    return over the density that it was drawn with, so that what it does depends on its reward alone
-    and not on the routine.
-    """
-    generator = np.random.default_rng([config.seed, 1])
-    plans, density = held_noise(
-        task.center(states, config.horizon),
-        config.num_plans,
-        task.noise_std,
-        config.hold,
-        generator,
-    )
-    sums = np.stack(
-        [plan_sums(task, state, plan) for state, plan in zip(states, plans, strict=True)]
-    )
-    scale = (sums - sums.mean(1, keepdims=True)).std((0, 1))
-    logits = sums @ (scaled_weights / scale) - density
-    # The largest of logits with Gumbel noise is a draw from their softmax.
-    selected = (logits + generator.gumbel(size=logits.shape)).argmax(1)
-    return plans[np.arange(len(plans)), selected], scaled_weights / scale
-
-
-def plan_sums(task: Task, state: Array, plans: Array) -> Array:
-    """Sums of features [M, F] over each plan [M, H, A] from one state."""
-    return task.features(task.roll(np.repeat(state[None], len(plans), 0), plans), plans).sum(1)
-
-
-def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledFit:
+def infer(task: PlannedTask, states: Array, actions: Array, config: Config) -> SampledFit:
     """The weights behind actions [K, H, A] from states [K]."""
     observations = task.roll(states, actions)
     demonstrations = wma.Demonstrations.of(

@@ -130,8 +130,6 @@ def settings_of(config: Config, action_space: Any) -> wma.AdversarialConfig:
         changes["is_state_only"] = True
     if config.from_nothing:
         return wma.AdversarialConfig.from_nothing(action_space, config.num_envs, **changes)
-    # A clone of the expert seldom lets the pole fall, so that little leaks.
-    changes["may_vary_in_length"] = config.env_id == "CartPole-v1"
     return wma.AdversarialConfig.from_clone(action_space, **changes)
 
 

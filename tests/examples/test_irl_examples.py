@@ -137,11 +137,18 @@ def test_a_walker_is_understood(tmp_path):
 def test_a_driver_is_understood(tmp_path, task):
     example = load("irl_driving")
     config = example["Config"](
-        task=task, num_stretches=25, num_plans=100, num_samples=60, output_dir=tmp_path
+        task=task,
+        num_stretches=25,
+        num_plans=100,
+        num_samples=60,
+        changed=0.6,
+        output_dir=tmp_path,
     )
     summary = example["main"](config)
     assert summary["cosine"] > 0.7
     assert summary["size_ratio_of_aimless_driver"] < summary["size_ratio"]
+    assert 0.5 < summary["changed_share_inferred_reward"] <= 1
+    assert summary["changed_share_copied_plan"] <= 1
 
 
 @pytest.mark.parametrize("in_world_model", [False, True])

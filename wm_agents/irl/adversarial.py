@@ -165,11 +165,13 @@ class AdversarialConfig:
     def from_clone(cls, action_space: gym.Space[Any], **changes: Any) -> Self:
         """Settings for a learner that begins as a clone: small steps, so that it is not spoilt.
 
+        Episodes may be of any length.
+
         Args:
             action_space: Of the environments.
             **changes: Settings that differ, such as `gamma`, which is the task's.
         """
-        settings: dict[str, Any] = {}
+        settings: dict[str, Any] = {"has_absorbing_state": True}
         if isinstance(action_space, spaces.Box):
             # A step of a Gaussian's mean is felt in every action, one of logits in few.
             settings["learning_rate"] = 1e-4

@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_rewards():
 def test_presets_fit_the_actions_and_take_changes(is_discrete):
     space = Thermostat(is_discrete).action_space
     clone = AdversarialConfig.from_clone(space, gamma=0.9)
-    assert (clone.starts_from_clone, clone.gamma) == (True, 0.9)
+    assert (clone.starts_from_clone, clone.takes_any_length, clone.gamma) == (True, True, 0.9)
     assert clone.learning_rate == (3e-4 if is_discrete else 1e-4)
     nothing = AdversarialConfig.from_nothing(space, 16, gamma=0.9, num_steps=64)
     assert (nothing.starts_from_clone, nothing.takes_any_length) == (False, True)
