@@ -309,6 +309,7 @@ UNTUNED = {
     "forecast_votes": _SIMPLE,
     "irl_adversarial": "cloning has one configuration",
     "irl_gridworld": "the peer has its own defaults",
+    "irl_transfer": "cloning has one configuration; PPO's is the same on both rewards",
     "irl_votes": _SIMPLE,
     "leaderboard": "each agent has one configuration for all ids",
     "one_agent": "each learner has one configuration; the agent's was developed on some of the tasks",
