@@ -64,7 +64,11 @@ def main(config: Config) -> dict[str, Any]:
     kind: Any = DrivingTask if config.task == "driving" else PendulumTask
     task: PlannedTask = kind()
     states = task.starts(config.num_stretches, config.seed)
-    plans = {"horizon": config.horizon, "hold": config.hold, "num_plans": config.num_plans}
+    plans: dict[str, Any] = {
+        "horizon": config.horizon,
+        "hold": config.hold,
+        "num_plans": config.num_plans,
+    }
     driver: Any = partial(choose_plans, task, states, seed=config.seed, **plans)
     aimed, weights = driver(task.scaled_weights)
     aimless, _ = driver(np.zeros(len(task.names)))

@@ -30,7 +30,7 @@ from wm_agents.planning.classic_control import balance_pole, swing_up
 from wm_agents.sb3.callbacks import EvaluationCurve
 from wm_envs.data.trajectories import Trajectories
 
-EXPERTS = {"CartPole-v1": balance_pole, "Pendulum-v1": swing_up}
+EXPERTS: dict[str, Any] = {"CartPole-v1": balance_pole, "Pendulum-v1": swing_up}
 GAMMAS = {"CartPole-v1": 0.99, "Pendulum-v1": 0.95}
 CURVE_EPISODES = 10
 """Of each point of the learning curve."""

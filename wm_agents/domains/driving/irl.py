@@ -35,7 +35,7 @@ class DrivingTask:
     noise_std: tuple[float, ...] = (0.1, 0.4, 0.4)
 
     def __init__(self, grip_scale: float = 1.0) -> None:
-        self.options = {"grip_scale": grip_scale}
+        self.options: dict[str, Any] = {"grip_scale": grip_scale}
 
     def starts(self, num: int, seed: int) -> Array:
         """States [num] to plan from.
