@@ -256,6 +256,10 @@ NO_COMPARISONS = {
     "irl_in_world_model": "one method against the expert's return",
     "irl_recovery": _REFERENCE,
     "irl_sampled": _REFERENCE,
+    "irl_transfer": (
+        "one reward against the true one, by the same PPO; cloning, which has one configuration, is "
+        "bounded by the expert's rule beside it"
+    ),
     "model_training_speed": _SPEED,
     "one_agent_scale": "random play and published scores, which make a scale",
     "planning_speed": _SPEED,
@@ -309,7 +313,6 @@ UNTUNED = {
     "forecast_votes": _SIMPLE,
     "irl_adversarial": "cloning has one configuration",
     "irl_gridworld": "the peer has its own defaults",
-    "irl_transfer": "cloning has one configuration; PPO's is the same on both rewards",
     "irl_votes": _SIMPLE,
     "leaderboard": "each agent has one configuration for all ids",
     "one_agent": "each learner has one configuration; the agent's was developed on some of the tasks",
