@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+import wm_agents as wma
 from benchmarks.report import append_row, read_rows, write_result
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "irl_transfer.py"
@@ -59,7 +60,30 @@ def main(config: Config) -> dict[str, Any]:
         seeds=range(config.num_seeds),
         command=command,
     )
+    draw(runs, config.folder / "irl_transfer.png")
     return figures
+
+
+def draw(runs: list[dict[str, Any]], path: Path) -> None:
+    """Median true returns by the mass of the pendulum."""
+    by_mass = {
+        float(mass): {name: [run["returns"][mass][name] for run in runs] for name in returns}
+        for mass, returns in runs[0]["returns"].items()
+    }
+    words = {
+        "true_reward": "PPO, true reward",
+        "inferred_reward": "PPO, inferred reward",
+        "expert": "the expert's rule",
+        "airl_policy": "AIRL's own policy",
+        "cloning": "behavioral cloning",
+    }
+    lines = {
+        label: [float(np.median(returns.get(name, np.nan))) for returns in by_mass.values()]
+        for name, label in words.items()
+    }
+    title = f"Rewards and policies of a pendulum of mass 1, {len(runs)} seeds"
+    label = "mean true return of an episode"
+    wma.plot_lines(path, list(by_mass), lines, "mass of the pendulum", label, title)
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
