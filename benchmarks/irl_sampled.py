@@ -1,6 +1,10 @@
 """Known weights from sampled futures: `examples/irl_driving.py` by task and seed.
 
-python -m benchmarks.irl_sampled
+    python -m benchmarks.irl_sampled
+
+Then the road is wet and the pendulum heavier: `changed_share_inferred_reward` is what the plan reaches
+that is best there by the inferred weights, of the way from any plan to the best by the true ones, and
+`changed_share_copied_plan` what the plan reaches that would have been best before.
 """
 
 import json
@@ -16,6 +20,8 @@ import tyro
 
 from benchmarks.report import write_result
 
+CHANGED = {"pendulum": 2.0, "driving": 0.6}
+"""Mass of the pendulum and grip of the road, each 1 where the weights are inferred."""
 EXAMPLE = Path(__file__).parents[1] / "examples" / "irl_driving.py"
 
 
@@ -49,6 +55,7 @@ def run_example(task: str, seed: int) -> dict[str, Any]:
     """The summary of the example, run as a user does."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--task", task, "--seed", str(seed), "--output-dir", folder]
+        options += ["--changed", str(CHANGED[task])]
         subprocess.run([sys.executable, str(EXAMPLE), *options], check=True)
         summary: dict[str, Any] = json.loads(
             (Path(folder) / "summary.json").read_text(encoding="utf-8")
@@ -59,11 +66,17 @@ def run_example(task: str, seed: int) -> dict[str, Any]:
 def figures_of(task: str, runs: list[dict[str, Any]]) -> dict[str, float]:
     """Median and worst cosine, and the share of true weights within their intervals."""
     cosines = [run["cosine"] for run in runs]
+    shares = {}
+    for name in ("inferred_reward", "copied_plan"):
+        values = [run[f"changed_share_{name}"] for run in runs]
+        shares[f"{task}_changed_share_{name}_median"] = float(np.median(values))
+        shares[f"{task}_changed_share_{name}_worst"] = min(values)
     covered = sum(run["covered"] for run in runs)
     return {
         f"{task}_cosine_median": float(np.median(cosines)),
         f"{task}_cosine_worst": min(cosines),
         f"{task}_coverage_90": covered / sum(run["num_weights"] for run in runs),
+        **shares,
     }
 
 

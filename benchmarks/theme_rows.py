@@ -564,7 +564,22 @@ def imitation_rows(clone: Figures, nothing: Figures, world: Figures) -> Iterator
         for arm, words in arms.items():
             yield task, words, *_shares(clone, f"{task} share_{arm}")
         yield task, "AIRL, from nothing", *_shares(nothing, f"{task} share_airl")
-    yield task, "AIRL, in a world model alone", *_shares(world, f"{task} share_airl")
+        if task in world["runs"]:
+            yield task, "AIRL, in a world model alone", *_shares(world, f"{task} share_airl")
+
+
+def transfer_rows(figures: Figures) -> Iterator[Row]:
+    """By mass of the pendulum, who learned or did what."""
+    agents = {
+        "inferred_reward": "PPO on AIRL's reward",
+        "cloning": "behavioral cloning",
+        "airl_policy": "AIRL's own policy",
+        "expert": "the expert's rule",
+    }
+    for mass, shares in figures["runs"][0]["shares"].items():
+        for agent, words in agents.items():
+            if agent in shares:
+                yield mass, words, *_shares(figures, f"mass {mass} share_{agent}")
 
 
 def _shares(figures: Figures, name: str) -> tuple[str, str]:

@@ -350,6 +350,13 @@ THEMES = (
                 "0 is random play, 1 the expert.",
             ),
             Table(
+                "A reward of states where the mass has changed",
+                ("irl_transfer",),
+                ("Mass", "Agent", "Share of PPO on the true reward, median", "Worst seed"),
+                rows.transfer_rows,
+                "0 is random play; at the expert's own mass, 1, shares are of its return.",
+            ),
+            Table(
                 "What countries vote for",
                 ("irl_votes",),
                 (

@@ -256,6 +256,10 @@ NO_COMPARISONS = {
     "irl_in_world_model": "one method against the expert's return",
     "irl_recovery": _REFERENCE,
     "irl_sampled": _REFERENCE,
+    "irl_transfer": (
+        "one reward against the true one, by the same PPO; cloning, which has one configuration, is "
+        "bounded by the expert's rule beside it"
+    ),
     "model_training_speed": _SPEED,
     "one_agent_scale": "random play and published scores, which make a scale",
     "planning_speed": _SPEED,

@@ -2,30 +2,32 @@
 
     python examples/irl_driving.py --output-dir runs/irl_driving
     python examples/irl_driving.py --task pendulum --output-dir runs/irl_pendulum
+    python examples/irl_driving.py --changed 0.6 --output-dir runs/irl_wet
 
 At moments of recorded laps a driver with known weights looks some steps ahead on the true dynamics:
 of many plans it takes one with probability proportional to the exponential of its return.
 SampledMaxEntIRL sees what it did, imagines other futures from the same moments, and infers weights
-that explain the choices. Writes summary.json: cosine to the true weights (in units of each
-feature's spread among plans), coverage of the intervals, and the cosine for a driver that takes any
-plan, which has nothing to find.
+that explain the choices. With --changed the road is wet (or the pendulum has another mass): the best
+plan there by the inferred weights stands beside the plan that was best at home. Writes summary.json:
+cosine to the true weights (in units of each feature's spread among plans), coverage of the intervals,
+the size of the weights of a driver that takes any plan, which has nothing to find, and, where
+something changed, shares of the way from any plan to the one that is best by the true weights.
 """
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 import tyro
 from numpy.typing import NDArray
 
 import wm_agents as wma
 from wm_agents.domains.driving.irl import DrivingTask
 from wm_agents.irl import SampledFit
-from wm_agents.irl.importance_sampling import boltzmann_choices
-from wm_agents.planning.classic_control import pendulum
+from wm_agents.irl.known_rewards import PendulumTask, PlannedTask, choose_plans, plan_shares
 
 Array = NDArray[Any]
 
@@ -46,43 +48,12 @@ class Config:
     """From which the driver takes one."""
     num_samples: int = 200
     """Futures that are imagined for each demonstration."""
+    changed: float | None = None
+    """Grip of another road, where this one's is 1, or mass of another pendulum; None for none."""
     seed: int = 0
     """Seed of driver and samples."""
     output_dir: Path = Path("runs/irl_driving")
     """Folder for summary.json."""
-
-
-class Pendulum:
-    """Pendulum-v1 in a batch, a task as `DrivingTask` is one; states are observations [B, 3]."""
-
-    names = ("angle", "speed", "torque")
-    scaled_weights = np.array([-2.0, -0.7, -0.7])
-    noise_std = (1.0,)
-
-    def starts(self, num: int, seed: int) -> Array:
-        """Anywhere, at up to 3 rad/s."""
-        generator = np.random.default_rng(seed)
-        angle, speed = generator.uniform(-np.pi, np.pi, num), generator.uniform(-3, 3, num)
-        return np.stack([np.cos(angle), np.sin(angle), speed], 1)
-
-    def center(self, states: Array, horizon: int) -> Array:
-        """No torque."""
-        return np.zeros((len(states), horizon, 1))
-
-    def roll(self, states: Array, actions: Array) -> Array:
-        """By Gymnasium's own equations."""
-        path = [torch.as_tensor(states)]
-        for torque in torch.as_tensor(actions).unbind(1):
-            path.append(pendulum(path[-1], torque)[0])
-        return torch.stack(path, 1).numpy()
-
-    def features(self, observations: Array, actions: Array) -> Array:
-        """Squares of the angle from the top, the speed and the torque, as in the task's cost."""
-        cosine, sine, speed = np.moveaxis(observations[:, :-1], 2, 0)
-        return np.stack([np.arctan2(sine, cosine) ** 2, speed**2, actions[..., 0] ** 2], 2)
-
-
-Task = DrivingTask | Pendulum
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -90,14 +61,21 @@ def main(config: Config) -> dict[str, Any]:
     config = wma.expand_paths(config)
     started = time.perf_counter()
     wma.make_output_directory(config.output_dir, has_pictures=True)
-    task: Task = DrivingTask() if config.task == "driving" else Pendulum()
+    kind: Any = DrivingTask if config.task == "driving" else PendulumTask
+    task: PlannedTask = kind()
     states = task.starts(config.num_stretches, config.seed)
-    aimed, weights = drive(task, states, config, task.scaled_weights)
-    aimless, _ = drive(task, states, config, np.zeros(len(task.names)))
+    plans: dict[str, Any] = {
+        "horizon": config.horizon,
+        "hold": config.hold,
+        "num_plans": config.num_plans,
+    }
+    driver: Any = partial(choose_plans, task, states, seed=config.seed, **plans)
+    aimed, weights = driver(task.scaled_weights)
+    aimless, _ = driver(np.zeros(len(task.names)))
     fit, control = (infer(task, states, actions, config) for actions in (aimed, aimless))
     truth = weights * fit.scale
     found, size = fit.scaled_weights, np.linalg.norm(truth)
-    summary = {
+    summary: dict[str, Any] = {
         "cosine": float(found @ truth / np.linalg.norm(found) / size),
         "size_ratio": float(np.linalg.norm(found) / size),
         "size_ratio_of_aimless_driver": float(np.linalg.norm(control.scaled_weights) / size),
@@ -110,6 +88,17 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
+    if config.changed is not None:
+        shares = plan_shares(
+            task,
+            kind(config.changed),
+            weights,
+            fit.weights,
+            num_starts=config.num_stretches,
+            seed=config.seed + 1,
+            **plans,
+        )
+        summary |= {f"changed_share_{name}": share for name, share in shares.items()}
     rows: dict[str, wma.Interval | float] = {}
     for place, name in enumerate(task.names):
         limits = (fit.weights[place], fit.low[place], fit.high[place])
@@ -122,20 +111,7 @@ def main(config: Config) -> dict[str, Any]:
     return summary
 
 
-def drive(task: Task, states: Array, config: Config, scaled_weights: Array) -> tuple[Array, Array]:
-    """Actions [K, H, A] that a driver takes, and its weights [F] per unit of each feature."""
-    return boltzmann_choices(
-        task,
-        states,
-        scaled_weights,
-        horizon=config.horizon,
-        num_plans=config.num_plans,
-        hold=config.hold,
-        seed=(config.seed, 1),
-    )
-
-
-def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledFit:
+def infer(task: PlannedTask, states: Array, actions: Array, config: Config) -> SampledFit:
     """The weights behind actions [K, H, A] from states [K]."""
     observations = task.roll(states, actions)
     demonstrations = wma.Demonstrations.of(

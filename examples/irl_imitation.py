@@ -25,10 +25,13 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import wm_agents as wma
 import wm_envs
+from wm_agents.evaluation.episodes import normalized_returns
 from wm_agents.planning.classic_control import balance_pole, swing_up
 from wm_agents.sb3.callbacks import EvaluationCurve
 from wm_envs.data.trajectories import Trajectories
 
+EXPERTS: dict[str, Any] = {"CartPole-v1": balance_pole, "Pendulum-v1": swing_up}
+GAMMAS = {"CartPole-v1": 0.99, "Pendulum-v1": 0.95}
 CURVE_EPISODES = 10
 """Of each point of the learning curve."""
 
@@ -38,7 +41,7 @@ class Config:
     """What to imitate."""
 
     env_id: Literal["CartPole-v1", "Pendulum-v1"] = "Pendulum-v1"
-    """The task; its expert is scripted."""
+    """The task, of which there is a scripted expert."""
     num_episodes: int = 10
     """Of the expert."""
     total_timesteps: int = 60_000
@@ -70,16 +73,10 @@ def main(config: Config) -> dict[str, Any]:
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
     wma.make_output_directory(config.output_dir, has_pictures=True)
-    started = time.perf_counter()
-
-    policy = balance_pole if config.env_id == "CartPole-v1" else swing_up
-    expert = wma.FunctionAgent(policy)
+    started = time.process_time()
+    act = EXPERTS[config.env_id]
     demonstrations = wm_envs.record(
-        config.env_id,
-        episodes=config.num_episodes,
-        policy=policy,
-        seed=1000 * config.seed,
-        progress=False,
+        config.env_id, episodes=config.num_episodes, policy=act, seed=1000 * config.seed
     )
     envs: Any = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
     cloning = wma.BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
@@ -87,84 +84,59 @@ def main(config: Config) -> dict[str, Any]:
     if config.in_world_model:
         envs.close()
         envs = imagined(demonstrations, config)
-    airl = wma.AdversarialIRL(demonstrations, envs, settings_of(config), config.seed)
+    settings = settings_of(config, envs.action_space)
+    airl = wma.AdversarialIRL(demonstrations, envs, settings, config.seed)
+    agents: dict[str, Any] = {
+        "expert": wma.FunctionAgent(act),
+        "random": wma.RandomAgent(envs.action_space, config.seed),
+        "cloning": cloning,
+        "airl": airl,
+    }
     at_the_start = score(airl, config)
-    curve = EvaluationCurve(
-        lambda: score(airl, config, CURVE_EPISODES), config.total_timesteps / config.num_evaluations
-    )
+    spacing = max(config.total_timesteps // config.num_evaluations, 1)
+    curve = EvaluationCurve(lambda: score(airl, config, CURVE_EPISODES), spacing)
     airl.learn(config.total_timesteps, callback=curve)
     curve.note()
-
-    random = wma.RandomAgent(envs.action_space, config.seed)
-    returns = {
-        "expert": score(expert, config),
-        "random": score(random, config),
-        "cloning": score(cloning, config),
-        "airl_at_the_start": at_the_start,
-        "airl": score(airl, config),
-    }
     envs.close()
-    span = returns["expert"] - returns["random"]
-    summary: dict[str, Any] = {f"return_{name}": value for name, value in returns.items()}
-    for name in ("cloning", "airl"):
-        summary[f"share_{name}"] = (returns[name] - returns["random"]) / span
+
+    returns = {name: score(agent, config) for name, agent in agents.items()}
+    shares = normalized_returns(returns, "random", "expert")
+    # On the same few episodes as the curve, whose starts are not those of all.
+    limits = {name: score(agents[name], config, CURVE_EPISODES) for name in ("expert", "random")}
     correlation = 0.0  # where the true rewards never vary
     if demonstrations.rewards.std() > 0:
         inferred = airl.reward(demonstrations.start_observations, demonstrations.actions)
         correlation = float(np.corrcoef(inferred, demonstrations.rewards)[0, 1])
-    summary |= {
+    summary: dict[str, Any] = {
+        **{f"return_{name}": value for name, value in returns.items()},
+        "return_airl_at_the_start": at_the_start,
+        **{f"share_{name}": value for name, value in shares.items()},
         "reward_correlation": correlation,
         "seed": config.seed,
         "curve": curve.points,
-        # On the same few episodes as the curve, whose starts are not those of all.
-        "curve_expert": score(expert, config, CURVE_EPISODES),
-        "curve_random": score(random, config, CURVE_EPISODES),
+        **{f"curve_{name}": value for name, value in limits.items()},
         "discriminator_accuracy": airl.accuracy,
-        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - started,
     }
-    wma.plot_intervals(
-        config.output_dir / "returns.png",
-        {name.replace("_", " "): value for name, value in returns.items()},
-        "mean return of an episode",
-        title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
-    )
-    limits = {name: float(summary[f"curve_{name}"]) for name in ("expert", "random")}
-    draw(config, curve.points, limits)
+    draw(config, returns | {"airl_at_the_start": at_the_start}, curve.points, limits)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
-def settings_of(config: Config) -> wma.AdversarialConfig:
-    """A cloned policy needs little more than not to be spoilt; a random one has a way to go."""
-    is_pole = config.env_id == "CartPole-v1"
-    common: dict[str, Any] = {
-        "is_state_only": config.is_state_only or (config.from_nothing and not is_pole),
-        "gamma": 0.99 if is_pole else 0.95,
-    }
-    if not config.from_nothing:
-        return wma.AdversarialConfig(
-            **common,
-            may_vary_in_length=is_pole,  # an episode ends when the pole falls
-            learning_rate=3e-4 if is_pole else 1e-4,
-        )
-    return wma.AdversarialConfig(
-        **common,
-        starts_from_clone=False,
-        has_absorbing_state=is_pole,  # or falling early would look right, see docs/irl.md
-        normalizes_rewards=True,
-        num_replay_rounds=4 if is_pole else 8,
-        anneals=not is_pole,
-        num_steps=2048 // config.num_envs,
-        learning_rate=3e-4 if is_pole else 1e-3,
-        target_kl=0.02 if is_pole else 0.03,
-    )
+def settings_of(config: Config, action_space: Any) -> wma.AdversarialConfig:
+    """The library's own, with the task's discount."""
+    changes: dict[str, Any] = {"gamma": GAMMAS[config.env_id]}
+    if config.is_state_only:
+        changes["is_state_only"] = True
+    if config.from_nothing:
+        return wma.AdversarialConfig.from_nothing(action_space, config.num_envs, **changes)
+    return wma.AdversarialConfig.from_clone(action_space, **changes)
 
 
 def imagined(demonstrations: Any, config: Config) -> Any:
     """Environments that a world model imagines, from the first observations of its episodes."""
-    log = wm_envs.record(
-        config.env_id, episodes=config.num_explored, seed=1000 * config.seed + 500, progress=False
-    )
+    seed = 1000 * config.seed + 500
+    log = wm_envs.record(config.env_id, episodes=config.num_explored, seed=seed)
     known = Trajectories.concatenate([demonstrations, log])
     shape = wma.EnsembleConfig(num_members=3, dynamics_widths=(64, 64))
     model = wma.EnsembleModel.for_env(config.env_id, shape, seed=config.seed)
@@ -181,20 +153,22 @@ def score(agent: Any, config: Config, num_episodes: int | None = None) -> float:
     return float(wma.evaluate(agent, config.env_id, num, seed=seed).mean_return)
 
 
-def draw(config: Config, curve: list[tuple[int, float]], limits: dict[str, float]) -> None:
-    """How AIRL learned, between random actions and the expert."""
+def draw(
+    config: Config,
+    returns: dict[str, float],
+    curve: list[tuple[int, float]],
+    limits: dict[str, float],
+) -> None:
+    """What each reached, and how AIRL learned between random actions and the expert."""
+    rows = {name.replace("_", " "): value for name, value in returns.items()}
+    title = f"{config.env_id} from {config.num_episodes} episodes of an expert"
+    label = "mean return of a test episode"
+    wma.plot_intervals(config.output_dir / "returns.png", rows, label, title=title)
     steps, learned = zip(*curve, strict=True)
     lines: dict[str, Any] = {"AIRL": learned}
     lines |= {name: [value] * len(steps) for name, value in limits.items()}
-    where = "the world model" if config.in_world_model else "the task"
-    wma.plot_lines(
-        config.output_dir / "curve.png",
-        steps,
-        lines,
-        f"steps in {where}",
-        "mean return of a test episode",
-        f"{config.env_id}: AIRL from {'nothing' if config.from_nothing else 'a clone'}",
-    )
+    where = "steps in the world model" if config.in_world_model else "steps in the task"
+    wma.plot_lines(config.output_dir / "curve.png", steps, lines, where, label, title)
 
 
 if __name__ == "__main__":

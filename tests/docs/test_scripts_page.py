@@ -44,6 +44,8 @@ SMALLER = {
     "irl_resolutions": "--countries FR,US,CN",
     "irl_gridworld": "--size 4 --num-walks 20 --horizon 8 --prior-stds 0.6",
     "irl_driving": "--num-stretches 6 --num-plans 40 --num-samples 20",
+    "irl_transfer": "--masses 1.5 --num-episodes 2 --airl-timesteps 2048 --total-timesteps 150 "
+    "--num-test-episodes 10",
     "irl_imitation": "--num-episodes 2 --total-timesteps 600 --num-test-episodes 2",
 }
 

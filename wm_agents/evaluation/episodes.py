@@ -1,7 +1,7 @@
 """Agents play whole episodes, and what planning in a model costs against the true rules."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -354,6 +354,22 @@ class PlanningGap:
             "random_return": self.random,
         }
         return {**self.closed.flatten("planning_gap"), **returns}
+
+
+def normalized_returns(returns: Mapping[str, float], low: str, high: str) -> dict[str, float]:
+    """Returns of agents as shares of the way from one agent's to another's, which are left out.
+
+    Raises:
+        ConfigError: Both have the same return, or one of them is not there.
+    """
+    if low not in returns or high not in returns or returns[low] == returns[high]:
+        raise ConfigError(f"{low} and {high} have to differ, got returns {dict(returns)}")
+    span = returns[high] - returns[low]
+    return {
+        name: (value - returns[low]) / span
+        for name, value in returns.items()
+        if name not in (low, high)
+    }
 
 
 def planning_gap(

@@ -113,8 +113,9 @@ class AdversarialConfig:
             alone: noise that changes with each step cancels out before it has led anywhere.
         gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps
             alike; it keeps the discriminator from becoming certain.
-        num_replay_rounds: Rounds whose steps the discriminator is trained on; with 1 it forgets
-            what the learner did before the last one.
+        num_replay_rounds: Rounds whose steps the discriminator is trained on, None for all. What it
+            forgets the reward no longer knows: where the learner has ceased to go it becomes
+            arbitrary, which another agent in another world will find.
         normalizes_rewards: Divide the learner's rewards by the spread of their discounted sums. A
             value function of large returns leaves nothing of the clipped gradient to the policy.
         has_absorbing_state: Let episodes that terminate go on in an absorbing state up to the
@@ -140,7 +141,7 @@ class AdversarialConfig:
     target_kl: float | None = 0.02
     use_sde: bool = False
     gradient_penalty: float = 1.0
-    num_replay_rounds: int = 1
+    num_replay_rounds: int | None = 1
     normalizes_rewards: bool = False
     has_absorbing_state: bool = False
     may_vary_in_length: bool = False
@@ -149,15 +150,63 @@ class AdversarialConfig:
     def __post_init__(self) -> None:
         require_integers(None, num_steps=self.num_steps, batch_size=self.batch_size)
         require_integers(None, num_discriminator_updates=self.num_discriminator_updates)
-        require_integers(None, num_replay_rounds=self.num_replay_rounds)
+        num_replay_rounds = 1 if self.num_replay_rounds is None else self.num_replay_rounds
+        require_integers(None, num_replay_rounds=num_replay_rounds)
         counts = (
             self.num_steps,
             self.num_discriminator_updates,
             self.batch_size,
-            self.num_replay_rounds,
+            num_replay_rounds,
         )
         if not 0 < self.gamma < 1 or min(counts) < 1:
             raise ConfigError(f"gamma lies in (0, 1) and counts are positive, got {self}")
+
+    @classmethod
+    def from_clone(cls, action_space: gym.Space[Any], **changes: Any) -> Self:
+        """Settings for a learner that begins as a clone: small steps, so that it is not spoilt.
+
+        Episodes may be of any length.
+
+        Args:
+            action_space: Of the environments.
+            **changes: Settings that differ, such as `gamma`, which is the task's.
+        """
+        settings: dict[str, Any] = {"has_absorbing_state": True}
+        if isinstance(action_space, spaces.Box):
+            # A step of a Gaussian's mean is felt in every action, one of logits in few.
+            settings["learning_rate"] = 1e-4
+        return cls(**settings | changes)
+
+    @classmethod
+    def from_nothing(cls, action_space: gym.Space[Any], num_envs: int = 8, **changes: Any) -> Self:
+        """Settings for a learner that begins at random, those of `docs/irl.md`.
+
+        Rounds have 2,048 steps, and episodes may be of any length. With Box actions the reward is
+        of states alone: it would tell the learner's noise from the demonstrator's certainty before
+        it told where to be. Where the reward is to teach others, let `num_replay_rounds` be None.
+
+        Args:
+            action_space: Of the environments.
+            num_envs: Environments that step together.
+            **changes: Settings that differ, such as `gamma`, which is the task's.
+        """
+        settings: dict[str, Any] = {
+            "starts_from_clone": False,
+            # Or an early end would look right.
+            "has_absorbing_state": True,
+            "normalizes_rewards": True,
+            "num_steps": max(2048 // num_envs, 1),
+            "num_replay_rounds": 4,
+        }
+        if isinstance(action_space, spaces.Box):
+            settings |= {
+                "is_state_only": True,
+                "anneals": True,
+                "learning_rate": 1e-3,
+                "target_kl": 0.03,
+                "num_replay_rounds": 8,
+            }
+        return cls(**settings | changes)
 
     @property
     def takes_any_length(self) -> bool:

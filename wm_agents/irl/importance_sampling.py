@@ -7,7 +7,7 @@ over the H steps of a candidate.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,71 +133,6 @@ def held_noise(
     white[:, 0] = 0
     noise = np.repeat(white, hold, 2)[:, :, :horizon] * np.asarray(noise_std)
     return (center[:, None] + noise).astype(np.float32), -0.5 * (white**2).sum((2, 3))
-
-
-class PlanTask(Protocol):
-    """Where a driver plans: what it would do by routine, what follows, and what counts.
-
-    Attributes:
-        noise_std: Of plans around the routine, one for each action.
-    """
-
-    noise_std: tuple[float, ...]
-
-    def center(self, states: NDArray[Any], horizon: int) -> NDArray[Any]:
-        """The routine's actions [B, H, A] from states [B, ...]."""
-        ...
-
-    def roll(self, states: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
-        """Observations [B, H + 1, O] from states under actions [B, H, A]."""
-        ...
-
-    def features(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
-        """Features [B, H, F] of each step."""
-        ...
-
-
-def boltzmann_choices(
-    task: PlanTask,
-    states: NDArray[Any],
-    scaled_weights: Floats,
-    *,
-    horizon: int,
-    num_plans: int,
-    hold: int,
-    seed: int | Sequence[int],
-) -> tuple[NDArray[np.float32], Floats]:
-    """What a driver with known weights does: a demonstrator whose reward can be found again.
-
-    It draws plans around those of a routine and takes one by importance: by the exponential of its
-    return over the density that it was drawn with, so that what it does depends on its reward alone
-    and not on the routine.
-
-    Args:
-        task: Where it plans.
-        states: To plan from [K, ...].
-        scaled_weights: Of the features [F], per standard deviation of each one's sum among plans.
-        horizon: H.
-        num_plans: Plans that it chooses from at each state.
-        hold: Steps over which a plan departs from the routine in the same way.
-        seed: Of plans and choices.
-
-    Returns:
-        Actions [K, H, A], and the weights [F] per unit of each feature.
-    """
-    generator = np.random.default_rng(seed)
-    routine = task.center(states, horizon)
-    plans, density = held_noise(routine, num_plans, task.noise_std, hold, generator)
-    sums = []
-    for state, of_state in zip(states, plans, strict=True):
-        observations = task.roll(np.repeat(state[None], len(of_state), 0), of_state)
-        sums.append(task.features(observations, of_state).sum(1))
-    returns = np.stack(sums)  # [K, M + 1, F]
-    scale = (returns - returns.mean(1, keepdims=True)).std((0, 1))
-    logits = returns @ (scaled_weights / scale) - density
-    # The largest of logits with Gumbel noise is a draw from their softmax.
-    selected = (logits + generator.gumbel(size=logits.shape)).argmax(1)
-    return plans[np.arange(len(plans)), selected], scaled_weights / scale
 
 
 def sampled_map(sums: Floats, offsets: Floats, precision: float) -> Floats:

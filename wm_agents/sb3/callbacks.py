@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from wm_agents.training.config_checks import require_integers
+
 
 class EpisodeCurve(BaseCallback):
     """The mean success, or else return, of the episodes that finished in each rollout.
@@ -33,29 +35,33 @@ class EpisodeCurve(BaseCallback):
 
 
 class EvaluationCurve(BaseCallback):
-    """What a function says of the learner, from before its first rollout on.
+    """Scores of a learner by its steps, from before its first round to after its last.
 
     Args:
-        evaluate: A score, such as the mean return of some episodes.
-        every: Steps between two evaluations, which wait for the end of a rollout's updates.
+        score: Plays test episodes with what is being learned and gives their mean.
+        every: Steps from one point to the next, at least; points lie between rounds, where all
+            updates of the last one are done.
 
     Attributes:
-        points: Steps so far and the score.
+        points: Steps and scores so far.
+
+    Raises:
+        ConfigError: `every` is no integer from 1 on.
     """
 
-    def __init__(self, evaluate: Callable[[], float], every: float) -> None:
+    def __init__(self, score: Callable[[], float], every: int) -> None:
         super().__init__()
-        self.evaluate = evaluate
+        require_integers(1, every=every)
+        self.score = score
         self.every = every
         self.points: list[tuple[int, float]] = []
 
     def note(self) -> None:
-        """One more point; call it after `learn` for the last one."""
-        self.points.append((self.model.num_timesteps, self.evaluate()))
+        """One more point, such as the last, after which no round begins."""
+        self.points.append((self.num_timesteps, self.score()))
 
     def _on_rollout_start(self) -> None:
-        # Before a rollout: SB3 has finished the updates of the last one.
-        if self.model.num_timesteps >= len(self.points) * self.every:
+        if self.num_timesteps >= len(self.points) * self.every:
             self.note()
 
     def _on_step(self) -> bool:

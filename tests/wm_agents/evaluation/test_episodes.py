@@ -9,7 +9,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.episodes import FunctionAgent, RandomAgent, evaluate
+from wm_agents.evaluation.episodes import (
+    FunctionAgent,
+    RandomAgent,
+    evaluate,
+    normalized_returns,
+)
 
 
 class Countdown(gym.Env[Any, Any]):
@@ -158,3 +163,13 @@ def test_a_function_acts_on_a_batch_and_on_a_single_observation():
     assert actions.tolist() == [3, 7]
     assert state == "kept"
     assert agent.predict(batch[0])[0] == 3
+
+
+def test_returns_are_shares_of_the_way_between_two_agents():
+    returns = {"random": -100.0, "expert": 100.0, "clone": 50.0, "worse": -200.0}
+    shares = normalized_returns(returns, "random", "expert")
+    assert shares == {"clone": 0.75, "worse": -0.5}
+    with pytest.raises(ConfigError, match="random and best have to differ"):
+        normalized_returns(returns, "random", "best")
+    with pytest.raises(ConfigError, match="have to differ"):
+        normalized_returns({"a": 1.0, "b": 1.0}, "a", "b")

@@ -63,6 +63,33 @@ def test_the_same_seed_gives_the_same_rewards():
     np.testing.assert_array_equal(rewards(), rewards())
 
 
+@pytest.mark.parametrize("is_discrete", [True, False])
+def test_presets_fit_the_actions_and_take_changes(is_discrete):
+    space = Thermostat(is_discrete).action_space
+    clone = AdversarialConfig.from_clone(space, gamma=0.9)
+    assert (clone.starts_from_clone, clone.takes_any_length, clone.gamma) == (True, True, 0.9)
+    assert clone.learning_rate == (3e-4 if is_discrete else 1e-4)
+    nothing = AdversarialConfig.from_nothing(space, 16, gamma=0.9, num_steps=64)
+    assert (nothing.starts_from_clone, nothing.takes_any_length) == (False, True)
+    assert (nothing.gamma, nothing.num_steps) == (0.9, 64)
+    assert nothing.is_state_only is not is_discrete
+    assert nothing.num_replay_rounds == (4 if is_discrete else 8)
+    assert AdversarialConfig.from_nothing(space, 4096).num_steps == 1
+
+
+def test_a_discriminator_that_forgets_nothing_keeps_every_round():
+    envs = make_vec_env(lambda: Thermostat(True), 2, seed=0)
+    config = AdversarialConfig.from_nothing(
+        envs.action_space, 2, num_steps=32, num_epochs=1, num_replay_rounds=None
+    )
+    airl = AdversarialIRL(recorded(True), envs, config, seed=0).learn(6 * 64)
+    assert [len(each.steps) for each in airl.replay] == [64] * 6
+    with pytest.raises(ConfigError, match="num_replay_rounds"):
+        AdversarialConfig(num_replay_rounds=0)
+    with pytest.raises(ConfigError, match="num_replay_rounds is an integer"):
+        AdversarialConfig(num_replay_rounds=2.5)
+
+
 def test_logits_have_the_potential_as_in_the_paper():
     envs = make_vec_env(Thermostat, 2, seed=0)
     airl = AdversarialIRL(

@@ -6,6 +6,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
+from wm_agents.errors import ConfigError
 from wm_agents.sb3.callbacks import EpisodeCurve, EvaluationCurve
 
 
@@ -56,3 +57,8 @@ def test_an_evaluation_curve_begins_before_and_ends_after_learning():
     agent.learn(32, callback=curve)
     curve.note()
     assert curve.points == [(0, 0.0), (16, 16.0), (32, 32.0)]
+
+
+def test_a_spacing_that_is_no_number_of_steps_is_refused():
+    with pytest.raises(ConfigError, match="every is at least 1, got 0"):
+        EvaluationCurve(lambda: 0.0, every=0)

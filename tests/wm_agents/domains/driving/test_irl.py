@@ -30,3 +30,14 @@ def test_the_routine_is_what_the_expert_goes_on_to_do():
     np.testing.assert_array_equal(
         task.roll(states, center + 10.0), task.roll(states, np.ones_like(center))
     )
+
+
+def test_a_car_is_put_on_another_road():
+    dry, wet = DrivingTask(), DrivingTask(grip_scale=0.5)
+    states = dry.starts(3, seed=2)
+    adopted = wet.adopt(states)
+    hard_left = np.tile(np.array([1.0, 0.0, 0.0], np.float32), (3, 20, 1))
+    on_dry, on_wet = dry.roll(states, hard_left), wet.roll(adopted, hard_left)
+    np.testing.assert_array_equal(on_dry[:, 0], on_wet[:, 0])
+    assert np.abs(on_dry[:, -1] - on_wet[:, -1]).max() > 0.1
+    np.testing.assert_array_equal(dry.adopt(adopted), states)
