@@ -17,12 +17,10 @@ from wm_agents.errors import (
     SpaceError,
     TrajectoryError,
 )
-from wm_agents.world_models import stacked_forest
 from wm_agents.world_models.forest import Forest
 from wm_agents.world_models.stacked import StackedView
 from wm_agents.world_models.stacked_forest import StackedForestModel
 from wm_agents.world_models.stacked_search import ForestConfig, PartSelection
-from wm_agents.world_models.stacked_tables import TableColumns
 from wm_envs import record
 from wm_envs.data.trajectories import Trajectories
 
@@ -171,14 +169,12 @@ def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
     table = np.arange(8).repeat(50)[:, None]
     outcomes = np.tile(np.arange(50) < 40, 8).astype(np.int64)  # 0.8 are 1
     forest = Forest.grown(table, outcomes, 2, num_trees=2, min_leaf=50, column_share=1.0, seed=0)
-    columns = TableColumns(np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1), (frozenset(),))
+    rows = table[:1].repeat(4000, 0)
     uniforms = np.random.default_rng(0).random((4000, 2))
-    shares = []
-    for power in (1.0, 4.0):
-        part = stacked_forest._PartModel(0, columns, np.zeros(1), np.arange(2), forest, power)
-        shares.append(stacked_forest._drawn(part, table[:1].repeat(4000, 0), uniforms).mean())
+    shares = [forest.draw(rows, uniforms, agreeing).mean() for agreeing in (1, 2, 4)]
     assert shares[0] == pytest.approx(0.8, abs=0.03)
-    assert shares[1] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)
+    assert shares[1] == pytest.approx(0.8**2 / (0.8**2 + 0.2**2), abs=0.02)
+    assert shares[2] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)
 
 
 def test_bad_input_is_refused_by_name(fitted):
