@@ -44,7 +44,7 @@ MAX_AGE = 255
 NO_ACTION = -1
 SUM_LENGTHS = (2, 4, 8, 16)  # steps over which the effects of actions are added
 _MEAN_SCALE = 4
-_NO_THRESHOLD = 1 << 30
+NO_THRESHOLD = 1 << 30  # no mean onset is that large
 _MIN_OVERLAP = 0.5  # of the ranges of two parts that are compared
 _MAX_VALUES = 1024  # of a part
 _MIN_TILED = 30  # values of a part whose differences are tiled for a policy
@@ -201,7 +201,7 @@ class StackedView:
 
     @cached_property
     def _limits(self) -> Array:
-        thresholds = self.thresholds or (_NO_THRESHOLD,) * self.num_parts
+        thresholds = self.thresholds or (NO_THRESHOLD,) * self.num_parts
         return np.array([self.lows, self.highs, thresholds], np.int32)
 
     def values(self, observations: Array) -> NDArray[np.int32]:
@@ -399,20 +399,6 @@ class StackedView:
                 for effects, size in description["counters"]
             ),
         )
-
-
-def threshold_between_groups(means: Array) -> int:
-    """The middle between the centers of two groups of numbers (Lloyd's algorithm)."""
-    shown = means[means > 0].astype(np.float64)
-    if not len(shown):
-        return _NO_THRESHOLD
-    threshold = float(np.percentile(shown, [5, 95]).mean())
-    for _ in range(20):
-        is_high = shown > threshold
-        if is_high.all() or not is_high.any():
-            return _NO_THRESHOLD
-        threshold = (shown[is_high].mean() + shown[~is_high].mean()) / 2
-    return int(threshold)
 
 
 def _chains(trajectories: Trajectories, is_constant: Array) -> list[tuple[int, ...]]:

@@ -18,12 +18,12 @@ from wm_agents.world_models.stacked import (
     BLOCK,
     DELTA,
     GROUP,
+    NO_THRESHOLD,
     NUM_ACTIONS_KEPT,
     ONSET_MEAN,
     VALUE,
     Counter,
     StackedView,
-    threshold_between_groups,
 )
 from wm_agents.world_models.stacked_tables import (
     RecordedParts,
@@ -176,6 +176,20 @@ def find_view(
             losses.append(_counter_loss(plain, counter, recorded, part, trajectories, seed))
         counters.append(Counter(effects, _COUNTER_SIZES[int(np.argmin(losses))]))
     return replace(plain, counters=tuple(counters))
+
+
+def threshold_between_groups(means: Array) -> int:
+    """The middle between the centers of two groups of numbers (Lloyd's algorithm)."""
+    shown = means[means > 0].astype(np.float64)
+    if not len(shown):
+        return NO_THRESHOLD
+    threshold = float(np.percentile(shown, [5, 95]).mean())
+    for _ in range(20):
+        is_high = shown > threshold
+        if is_high.all() or not is_high.any():
+            return NO_THRESHOLD
+        threshold = (shown[is_high].mean() + shown[~is_high].mean()) / 2
+    return int(threshold)
 
 
 def _counter_loss(
