@@ -65,8 +65,9 @@ class ForestConfig:
         search_trees: Trees of each trial.
         searches_columns: Select single columns as well, which is most of a search; else whole parts.
         max_loss_ratio: A part is left out of what another reads where the held-out loss becomes at
-            most so many times as large. Below 1, a rare event that hardly shows in a sample does
-            not lose what decides it; that asks for a `column_share` of trees that can ignore much.
+            most so many times as large. 0 leaves nothing out and saves the trials: a rare event,
+            which hardly shows in a sample, then cannot lose what decides it. Trees of a small
+            `column_share` pass over much that they do not need.
     """
 
     num_trees: int = 6
@@ -87,8 +88,8 @@ class ForestConfig:
         for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"{name} is at least 1, got {value}")
-        if not self.max_loss_ratio > 0:
-            raise ConfigError(f"max_loss_ratio is above 0, got {self.max_loss_ratio}")
+        if not self.max_loss_ratio >= 0:
+            raise ConfigError(f"max_loss_ratio is at least 0, got {self.max_loss_ratio}")
         if not 0 < self.column_share <= 1:
             raise ConfigError(f"column_share is in (0, 1], got {self.column_share}")
         if not self.min_leaves or min(self.min_leaves) < 1:
@@ -424,18 +425,9 @@ class PartSearch:
 
     def selected(self, part: int, decided: Sequence[int]) -> PartSelection:
         """The columns that a part needs, its smallest leaf and its sharpness."""
-        columns = all_columns(self.view, self.recorded.num_actions, decided)
-        best = self.loss(part, columns)
-        dropped: frozenset[int] = frozenset()
-        for group in range(self.view.num_parts + 2):
-            if group == part:
-                continue
-            fewer = columns.without(dropped | {group})
-            loss = self.loss(part, fewer)
-            if loss <= best * self.config.max_loss_ratio:
-                dropped = dropped | {group}
-                best = min(best, loss)
-        kept = columns.without(dropped)
+        kept = all_columns(self.view, self.recorded.num_actions, decided)
+        if self.config.max_loss_ratio > 0:
+            kept = self.without_groups(part, kept)
         if self.config.searches_columns:
             kept = self.fewest(part, kept)
         losses = [
@@ -446,6 +438,19 @@ class PartSearch:
         min_leaf = self.config.min_leaves[number]
         sharpness = self.sharpness(part, kept, min_leaf)
         return PartSelection(part, kept, min_leaf, sharpness, losses[number])
+
+    def without_groups(self, part: int, columns: TableColumns) -> TableColumns:
+        """The columns but those of whole groups that the part does not need."""
+        best = self.loss(part, columns)
+        dropped: frozenset[int] = frozenset()
+        for group in range(self.view.num_parts + 2):
+            if group == part:
+                continue
+            loss = self.loss(part, columns.without(dropped | {group}))
+            if loss <= best * self.config.max_loss_ratio:
+                dropped = dropped | {group}
+                best = min(best, loss)
+        return columns.without(dropped)
 
     def fewest(self, part: int, columns: TableColumns) -> TableColumns:
         """The columns that matter: those of little gain are left out, as long as that helps."""
