@@ -106,6 +106,9 @@ def add(config: Config, row: dict[str, Any]) -> None:
         if config.dream.dream_updates:
             updates = " ".join(str(number) for number in config.dream.dream_updates)
             command += f" --dream.dream-updates {updates}"
+        column_share = config.dream.forest.column_share
+        if column_share != DreamConfig().forest.column_share:
+            command += f" --dream.forest.column-share {column_share:g}"
     add_row(
         NAME,
         row,

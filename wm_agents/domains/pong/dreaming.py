@@ -107,7 +107,7 @@ class DreamConfig:
     forest: ForestConfig = field(
         default_factory=lambda: ForestConfig(
             num_trees=12,
-            column_share=0.15,
+            column_share=0.3,
             search_steps=6000,
             search_trees=8,
             searches_columns=False,
