@@ -22,6 +22,8 @@ _COUNTED = 48  # rows from which a node sorts by counting; below it inserts
 _MULTIPLIER = np.uint64(6364136223846793005)
 _INCREMENT = np.uint64(1442695040888963407)
 _HIGH_BITS = np.uint64(33)
+_TWO_TO_53 = 9007199254740992.0
+_MAX_DRAWS = 200  # of a row whose draws hardly ever agree
 MAX_KEPT = 64  # outcomes of a leaf
 MAX_RANGE = 2048  # columns hold fewer different values than this
 
@@ -138,8 +140,12 @@ class Forest:
         )
         return out
 
-    def draw(self, table: Array, uniforms: Array) -> NDArray[np.int64]:
-        """One recorded category [B] of a random tree's leaf, from uniform numbers [B, 2]."""
+    def draw(self, table: Array, uniforms: Array, num_agreeing: int = 1) -> NDArray[np.int64]:
+        """One recorded category [B] of a random tree's leaf, from uniform numbers [B, 2].
+
+        With more than one that have to agree, draws are repeated until so many of them in a row are
+        of one category: what is drawn has the votes' shares raised to that power.
+        """
         out = np.zeros(len(table), np.int64)
         _draw(
             np.ascontiguousarray(table, np.int16),
@@ -150,6 +156,7 @@ class Forest:
             self.outcomes,
             self.roots,
             uniforms,
+            num_agreeing,
             out,
         )
         return out
@@ -419,9 +426,28 @@ def _draw(
     outcomes: Array,
     roots: Array,
     uniforms: Array,
+    num_agreeing: int,
     out: Array,
 ) -> None:
     for row in range(len(table)):
         root = roots[int(uniforms[row, 0] * len(roots))]
         leaf = _leaf(table[row], columns, thresholds, children, root)
-        out[row] = outcomes[children[leaf] + int(uniforms[row, 1] * sizes[leaf])]
+        drawn = outcomes[children[leaf] + int(uniforms[row, 1] * sizes[leaf])]
+        random = np.uint64(uniforms[row, 0] * _TWO_TO_53) * _MULTIPLIER
+        random += np.uint64(uniforms[row, 1] * _TWO_TO_53)
+        num_equal = 1
+        for _ in range(_MAX_DRAWS):
+            if num_equal >= num_agreeing:
+                break
+            random = random * _MULTIPLIER + _INCREMENT
+            root = roots[int(random >> _HIGH_BITS) % len(roots)]
+            leaf = _leaf(table[row], columns, thresholds, children, root)
+            random = random * _MULTIPLIER + _INCREMENT
+            other = outcomes[children[leaf] + int(random >> _HIGH_BITS) % sizes[leaf]]
+            if num_equal > 0 and other != drawn:
+                # All of them are drawn anew: what differs is no reason for either.
+                num_equal = 0
+                continue
+            drawn = other
+            num_equal += 1
+        out[row] = drawn

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wm_agents.errors import SpaceError, TrajectoryError
 from wm_agents.world_models.lattice import detect_features
+from wm_agents.world_models.tiles import FAR, NEAR, TileCoding, centers_within, compressed
 from wm_envs.data.compiled import compiled
 from wm_envs.data.trajectories import Trajectories
 
@@ -43,9 +44,11 @@ MAX_AGE = 255
 NO_ACTION = -1
 SUM_LENGTHS = (2, 4, 8, 16)  # steps over which the effects of actions are added
 _MEAN_SCALE = 4
-_NO_THRESHOLD = 1 << 30
+NO_THRESHOLD = 1 << 30  # no mean onset is that large
 _MIN_OVERLAP = 0.5  # of the ranges of two parts that are compared
 _MAX_VALUES = 1024  # of a part
+_MIN_TILED = 30  # values of a part whose differences are tiled for a policy
+_MAX_FEATURE = 1.5  # of what a policy reads
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ class StackedView:
 
     @cached_property
     def _limits(self) -> Array:
-        thresholds = self.thresholds or (_NO_THRESHOLD,) * self.num_parts
+        thresholds = self.thresholds or (NO_THRESHOLD,) * self.num_parts
         return np.array([self.lows, self.highs, thresholds], np.int32)
 
     def values(self, observations: Array) -> NDArray[np.int32]:
@@ -298,36 +301,70 @@ class StackedView:
         return self.features(np.zeros((1, self.state_size), np.int32)).shape[1]
 
     def features(self, states: Array) -> NDArray[np.float32]:
-        """What a policy reads [B, F]: values, differences, and differences between parts."""
-        columns = []
-        spans = np.maximum(np.subtract(self.highs, self.lows), 1)
-        for part in range(self.num_parts):
-            block = part * BLOCK
-            middle = (self.highs[part] + self.lows[part]) / 2
-            columns.append((states[:, block + VALUE] - middle) * (2.0 / spans[part]))
-            columns += [_compressed(states[:, block + DELTA + age]) for age in range(3)]
-            columns.append(np.minimum(states[:, block + AGE], 20) / 20.0)
-        for first, second in self.pairs:
-            apart, apart_next = self.pair_differences(states, first, second)
-            columns.append(apart * (2.0 / spans[first]))
-            columns.append(_compressed(apart))
-            columns.append(apart_next * (2.0 / spans[first]))
-            columns.append(_compressed(apart_next))
-        for number, counter in enumerate(self.counters):
-            columns.append(states[:, self.time_column + 1 + number] * (2.0 / counter.size) - 1.0)
-            for age in range(2):
-                actions = states[:, BLOCK * self.num_parts + age]
-                effects = np.array(counter.effects, np.float64)[np.maximum(actions, 0)]
-                columns.append(np.where(actions >= 0, effects, 0.0))
-        return np.stack(columns, 1).astype(np.float32)
+        """What a policy reads [B, F]: values, differences, and differences between parts.
 
-    def pair_differences(self, states: Array, first: int, second: int) -> tuple[Array, Array]:
-        """How far two parts are apart, and will be if both go on, in quanta."""
-        shift = round((self.origins[first] - self.origins[second]) / self.quanta[first])
-        one = first * BLOCK
-        other = second * BLOCK
-        apart = states[:, one + VALUE] - states[:, other + VALUE] + shift
-        return apart, apart + states[:, one + DELTA] - states[:, other + DELTA]
+        Differences are read in three forms: in proportion, compressed and as tiles.
+        """
+        num_parts = self.num_parts
+        weights, shifts = self._differences
+        differences = states.astype(np.float32) @ weights + shifts  # [B, C], exact
+        spans = np.maximum(np.subtract(self.highs, self.lows), 1)
+        middles = np.add(self.highs, self.lows) / 2
+        values = (states[:, VALUE : BLOCK * num_parts : BLOCK] - middles) * (2.0 / spans)
+        ages = np.minimum(states[:, AGE : BLOCK * num_parts : BLOCK], 20) / 20.0
+        pair_spans = np.repeat([spans[first] for first, _ in self.pairs], 2)
+        apart = differences[:, 3 * num_parts :] * (2.0 / pair_spans)
+        columns = [values, compressed(differences), ages, apart]
+        for number, counter in enumerate(self.counters):
+            columns.append(states[:, [self.time_column + 1 + number]] * (2.0 / counter.size) - 1.0)
+            actions = states[:, BLOCK * num_parts : BLOCK * num_parts + 2]
+            effects = np.array(counter.effects, np.float64)[np.maximum(actions, 0)]
+            columns.append(np.where(actions >= 0, effects, 0.0))
+        # What lies far beyond the recording, such as a score that was never reached, says no more.
+        plain = np.concatenate(columns, 1).astype(np.float32)
+        np.clip(plain, -_MAX_FEATURE, _MAX_FEATURE, out=plain)
+        numbers, coding = self._tiles
+        return np.concatenate([plain, coding(differences[:, numbers])], 1)
+
+    @cached_property
+    def _differences(self) -> tuple[Array, Array]:
+        """Weights [M, C] and shifts [C] of the differences that a policy reads.
+
+        Three steps of each part, then how far the parts of each pair are apart now and next.
+        """
+        rows: list[dict[int, int]] = []
+        shifts = [0.0] * (3 * self.num_parts)
+        for part in range(self.num_parts):
+            rows += [{part * BLOCK + DELTA + age: 1} for age in range(3)]
+        for first, second in self.pairs:
+            one = first * BLOCK
+            other = second * BLOCK
+            apart = {one + VALUE: 1, other + VALUE: -1}
+            rows += [apart, apart | {one + DELTA: 1, other + DELTA: -1}]
+            shift = round((self.origins[first] - self.origins[second]) / self.quanta[first])
+            shifts += [float(shift)] * 2
+        weights = np.zeros((self.state_size, len(rows)), np.float32)
+        for column, terms in enumerate(rows):
+            for place, sign in terms.items():
+                weights[place, column] = sign
+        return weights, np.array(shifts, np.float32)
+
+    @cached_property
+    def _tiles(self) -> tuple[Array, TileCoding]:
+        """Which of the differences are tiled, and how."""
+        spans = np.subtract(self.highs, self.lows)
+        numbers = []
+        centers = []
+        for part in range(self.num_parts):
+            # What takes few values has few differences, which are told apart as they are.
+            if spans[part] >= _MIN_TILED:
+                numbers.append(3 * part)
+                centers.append(centers_within(NEAR, spans[part]))
+        for pair, (first, _) in enumerate(self.pairs):
+            place = 3 * self.num_parts + 2 * pair
+            numbers += [place, place + 1]
+            centers += [centers_within(FAR, spans[first])] * 2
+        return np.array(numbers, np.int64), TileCoding.of(centers)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` needs."""
@@ -362,25 +399,6 @@ class StackedView:
                 for effects, size in description["counters"]
             ),
         )
-
-
-def threshold_between_groups(means: Array) -> int:
-    """The middle between the centers of two groups of numbers (Lloyd's algorithm)."""
-    shown = means[means > 0].astype(np.float64)
-    if not len(shown):
-        return _NO_THRESHOLD
-    threshold = float(np.percentile(shown, [5, 95]).mean())
-    for _ in range(20):
-        is_high = shown > threshold
-        if is_high.all() or not is_high.any():
-            return _NO_THRESHOLD
-        threshold = (shown[is_high].mean() + shown[~is_high].mean()) / 2
-    return int(threshold)
-
-
-def _compressed(differences: Array) -> Array:
-    """Differences of order one, the small ones told apart best."""
-    return np.sign(differences) * np.log1p(np.abs(differences)) / 3.0
 
 
 def _chains(trajectories: Trajectories, is_constant: Array) -> list[tuple[int, ...]]:

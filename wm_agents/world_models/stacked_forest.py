@@ -35,6 +35,7 @@ from wm_agents.world_models.stacked import (
 )
 from wm_agents.world_models.stacked_program import forest_program
 from wm_agents.world_models.stacked_search import (
+    SHARPNESSES,
     ForestConfig,
     PartSearch,
     PartSelection,
@@ -176,7 +177,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
                     self.view, model.columns, model.ranks, states, actions, next_values
                 )
                 uniforms = torch.rand((len(table), 2), generator=generator, dtype=torch.float64)
-                categories = _drawn(model, table, uniforms.numpy())
+                categories = model.forest.draw(table, uniforms.numpy(), model.sharpness)
             decoded = decoded_values(model.categories[categories], values[:, model.part])
             highest = self.view.num_values[model.part] - 1
             next_values[:, model.part] = np.clip(decoded, 0, highest)
@@ -263,7 +264,7 @@ class StackedForestModel(Unrolled, Fitted, Savable):
             metrics[f"{name}_place"] = float(place)
             metrics[f"{name}_columns"] = float(len(columns.groups))
             metrics[f"{name}_min_leaf"] = float(selected.min_leaf)
-            metrics[f"{name}_sharpness"] = selected.sharpness
+            metrics[f"{name}_sharpness"] = float(selected.sharpness)
             metrics[f"{name}_held_out_loss"] = selected.loss
         self.is_fitted = True
         losses = [value for name, value in metrics.items() if name.endswith("_loss")]
@@ -439,7 +440,7 @@ def _part_from(
         and arrays["ranks"].shape == (model.num_actions,)
         and arrays["ranks"].min(initial=0) >= 0
         and arrays["ranks"].max(initial=0) < model.num_actions
-        and float(description.get("sharpness", 1.0)) > 0
+        and float(description.get("sharpness", 1)) in SHARPNESSES
         and forest.is_sound(num_columns)
     )
     if not is_sound:
@@ -451,14 +452,5 @@ def _part_from(
         arrays["categories"],
         forest,
         # Files of before this was selected drew from the shares themselves.
-        float(description.get("sharpness", 1.0)),
+        int(description.get("sharpness", 1)),
     )
-
-
-def _drawn(model: PartModel, table: Array, uniforms: Array) -> NDArray[np.int64]:
-    """A category [B] for each row, from uniform numbers [B, 2]."""
-    if model.sharpness == 1.0:
-        return model.forest.draw(table, uniforms)
-    totals = (model.forest.votes(table).astype(np.float64) ** model.sharpness).cumsum(1)
-    drawn: NDArray[np.int64] = (totals < uniforms[:, :1] * totals[:, -1:]).sum(1)
-    return np.minimum(drawn, totals.shape[1] - 1)

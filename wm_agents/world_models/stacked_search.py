@@ -18,17 +18,18 @@ from wm_agents.world_models.stacked import (
     BLOCK,
     DELTA,
     GROUP,
+    NO_THRESHOLD,
     NUM_ACTIONS_KEPT,
     ONSET_MEAN,
     VALUE,
     Counter,
     StackedView,
-    threshold_between_groups,
 )
 from wm_agents.world_models.stacked_tables import (
     RecordedParts,
     TableColumns,
     all_columns,
+    decoded_values,
     part_table,
 )
 from wm_envs.data.compiled import compiled
@@ -44,7 +45,8 @@ _RUN = 200  # steps that are held out together
 _MIN_STEPS = 30
 _OPEN_LEAF = 10  # of the forest that says where a part's own past leaves open what comes next
 _OPEN = 0.02  # from this chance on that two of its outcomes differ
-_POWERS = (1.0, 2.0, 4.0)  # of voted shares that are tried
+SHARPNESSES = (1, 2, 4)
+"""Powers of voted shares that are tried."""
 _EASY_SHARE = 0.25  # of the rows of a trial, those that are not open
 _KEPT_SHARE = 0.7  # of the columns, from trial to trial
 _MIN_COLUMNS = 3
@@ -62,6 +64,10 @@ class ForestConfig:
         search_steps: Recorded steps, at most, on which order, columns and leaves are selected.
         search_trees: Trees of each trial.
         searches_columns: Select single columns as well, which is most of a search; else whole parts.
+        max_loss_ratio: A part is left out of what another reads where the held-out loss becomes at
+            most so many times as large. 0 leaves nothing out and saves the trials: a rare event,
+            which hardly shows in a sample, then cannot lose what decides it. Trees of a small
+            `column_share` pass over much that they do not need.
     """
 
     num_trees: int = 6
@@ -70,6 +76,7 @@ class ForestConfig:
     search_steps: int = 20_000
     search_trees: int = 2
     searches_columns: bool = True
+    max_loss_ratio: float = 1.005
 
     def __post_init__(self) -> None:
         """Raise ConfigError for what no forest can have."""
@@ -81,6 +88,8 @@ class ForestConfig:
         for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"{name} is at least 1, got {value}")
+        if not self.max_loss_ratio >= 0:
+            raise ConfigError(f"max_loss_ratio is at least 0, got {self.max_loss_ratio}")
         if not 0 < self.column_share <= 1:
             raise ConfigError(f"column_share is in (0, 1], got {self.column_share}")
         if not self.min_leaves or min(self.min_leaves) < 1:
@@ -102,7 +111,7 @@ class PartSelection:
     part: int
     columns: TableColumns
     min_leaf: int
-    sharpness: float
+    sharpness: int
     loss: float
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +140,7 @@ class PartSelection:
             int(description["part"]),
             columns,
             int(description["min_leaf"]),
-            float(description["sharpness"]),
+            int(description["sharpness"]),
             float(description["loss"]),
         )
 
@@ -168,6 +177,20 @@ def find_view(
             losses.append(_counter_loss(plain, counter, recorded, part, trajectories, seed))
         counters.append(Counter(effects, _COUNTER_SIZES[int(np.argmin(losses))]))
     return replace(plain, counters=tuple(counters))
+
+
+def threshold_between_groups(means: Array) -> int:
+    """The middle between the centers of two groups of numbers (Lloyd's algorithm)."""
+    shown = means[means > 0].astype(np.float64)
+    if not len(shown):
+        return NO_THRESHOLD
+    threshold = float(np.percentile(shown, [5, 95]).mean())
+    for _ in range(20):
+        is_high = shown > threshold
+        if is_high.all() or not is_high.any():
+            return NO_THRESHOLD
+        threshold = (shown[is_high].mean() + shown[~is_high].mean()) / 2
+    return int(threshold)
 
 
 def _counter_loss(
@@ -253,16 +276,29 @@ def _count(effects: Array, is_first: Array, size: int, out: Array) -> None:
         count = min(max(count + effects[step], 0), size)
 
 
-def _brier_score(forest: Forest, table: Array, outcomes: Array, sharpness: float = 1.0) -> float:
+def _brier_score(forest: Forest, table: Array, outcomes: Array) -> float:
     """Mean squared distance of the voted shares from what happened, between 0 and 2.
 
-    Proper as the log-loss is, but a tree that is sure and wrong costs no more than 2. Sharper shares
-    are those of a power of the votes.
+    Proper as the log-loss is, but a tree that is sure and wrong costs no more than 2.
     """
-    shares = forest.votes(table).astype(np.float64) ** sharpness
-    shares /= shares.sum(1, keepdims=True)
+    shares = forest.votes(table).astype(np.float64)
     hit = shares[np.arange(len(table)), outcomes]
     return float(((shares**2).sum(1) - 2 * hit + 1).mean())
+
+
+def _ranked_score(votes: Array, numbers: Array, after: Array) -> float:
+    """Mean ranked probability score of votes [B, K] for numbers [B, K], where `after` [B] came.
+
+    Proper, too, but it counts how far a number was missed: the expected distance from what
+    happened, less half of that between two draws (Gneiting & Raftery 2007, section 4.2).
+    """
+    order = numbers.argsort(1, kind="stable")
+    numbers = np.take_along_axis(numbers, order, 1)
+    shares = np.take_along_axis(votes / votes.sum(1, keepdims=True), order, 1)
+    distances = (shares * np.abs(numbers - after[:, None])).sum(1)
+    below = shares.cumsum(1)[:, :-1]
+    spreads = (below * (1 - below) * np.diff(numbers, axis=1)).sum(1)
+    return float((distances - spreads).mean())
 
 
 class PartSearch:
@@ -304,7 +340,7 @@ class PartSearch:
             table,
             outcomes,
             len(categories),
-            num_trees=1,
+            num_trees=self.config.search_trees,
             min_leaf=_OPEN_LEAF,
             column_share=self.config.column_share,
             seed=self.seed,
@@ -349,18 +385,22 @@ class PartSearch:
             seed=self.seed,
         )
 
-    def sharpness(self, part: int, columns: TableColumns, min_leaf: int) -> float:
-        """The power of the shares that predicts best what is held out.
+    def sharpness(self, part: int, columns: TableColumns, min_leaf: int) -> int:
+        """The power of the shares that predicts best what is held out, as numbers.
 
-        Trees that were grown from few events are less sure than they could be: their votes differ
-        where the outcome does not. Where outcomes are noise, 1 is best.
+        Trees that were grown from few events differ where the outcome does not, and a policy that
+        learns to aim needs to know about where a ball goes more than how often exactly there.
+        Where outcomes are noise, 1 is best.
         """
         train_rows, test_rows = self.runs(part)[1]
         forest = self._grown(part, columns, train_rows, min_leaf, self.config.num_trees)
-        table = self.table(part, columns, test_rows)
-        _, outcomes = self.recorded.categories(part)
-        losses = [_brier_score(forest, table, outcomes[test_rows], power) for power in _POWERS]
-        return _POWERS[int(np.argmin(losses))]
+        categories, _ = self.recorded.categories(part)
+        before = self.recorded.values[test_rows, part]
+        after = self.recorded.next_values[test_rows, part]
+        votes = forest.votes(self.table(part, columns, test_rows)).astype(np.float64)
+        numbers = decoded_values(categories, before[:, None])
+        losses = [_ranked_score(votes**power, numbers, after) for power in SHARPNESSES]
+        return SHARPNESSES[int(np.argmin(losses))]
 
     def order(self) -> list[int]:
         """The parts, first those that gain least from seeing what the others do in a step."""
@@ -385,19 +425,9 @@ class PartSearch:
 
     def selected(self, part: int, decided: Sequence[int]) -> PartSelection:
         """The columns that a part needs, its smallest leaf and its sharpness."""
-        columns = all_columns(self.view, self.recorded.num_actions, decided)
-        best = self.loss(part, columns)
-        dropped: frozenset[int] = frozenset()
-        for group in range(self.view.num_parts + 2):
-            if group == part:
-                continue
-            fewer = columns.without(dropped | {group})
-            loss = self.loss(part, fewer)
-            # Fewer columns win a draw.
-            if loss <= best * 1.005 + 1e-5:
-                dropped = dropped | {group}
-                best = min(best, loss)
-        kept = columns.without(dropped)
+        kept = all_columns(self.view, self.recorded.num_actions, decided)
+        if self.config.max_loss_ratio > 0:
+            kept = self.without_groups(part, kept)
         if self.config.searches_columns:
             kept = self.fewest(part, kept)
         losses = [
@@ -408,6 +438,19 @@ class PartSearch:
         min_leaf = self.config.min_leaves[number]
         sharpness = self.sharpness(part, kept, min_leaf)
         return PartSelection(part, kept, min_leaf, sharpness, losses[number])
+
+    def without_groups(self, part: int, columns: TableColumns) -> TableColumns:
+        """The columns but those of whole groups that the part does not need."""
+        best = self.loss(part, columns)
+        dropped: frozenset[int] = frozenset()
+        for group in range(self.view.num_parts + 2):
+            if group == part:
+                continue
+            loss = self.loss(part, columns.without(dropped | {group}))
+            if loss <= best * self.config.max_loss_ratio:
+                dropped = dropped | {group}
+                best = min(best, loss)
+        return columns.without(dropped)
 
     def fewest(self, part: int, columns: TableColumns) -> TableColumns:
         """The columns that matter: those of little gain are left out, as long as that helps."""

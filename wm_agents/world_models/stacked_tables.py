@@ -31,6 +31,7 @@ ABSOLUTE = 1 << 20  # added to values that are predicted as they are, not as dif
 NUM_RANKED = 9  # actions that are ranked: the present one and those before
 _NUM_TOLD = 2  # actions that are one-hot as well
 _LIMIT = 1000  # of a table's numbers
+_QUARTERS = (1, 2, 3)  # of a step, after which pairs are compared as well
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class PartModel:
         ranks: Of the actions [A], by what they do to the part.
         categories: Differences, or values with `ABSOLUTE` added.
         forest: Classifies.
-        sharpness: The power of the voted shares from which outcomes are drawn.
+        sharpness: The power of the voted shares from which outcomes are drawn: how many trees agree.
     """
 
     part: int
@@ -82,7 +83,7 @@ class PartModel:
     ranks: Array
     categories: Array
     forest: Forest
-    sharpness: float = 1.0
+    sharpness: int = 1
 
     def likeliest(
         self, view: StackedView, states: Array, actions: Array, next_values: Array
@@ -205,14 +206,23 @@ def _add_pair(view: StackedView, one: int, other: int, decided: Sequence[int], a
     add([value, delta, other_value, other_delta], touched, shift)
     add([value, delta, other_value], touched, shift)
     add([value, other_value, other_delta], touched, shift)
+    for quarters in _QUARTERS:
+        terms = [(value[0], 4), (delta[0], quarters)]
+        add([*terms, (other_value[0], -4), (other_delta[0], -quarters)], touched, 4 * shift)
     after = (view.state_size + one, 1)
     other_after = (view.state_size + other, -1)
     if one in decided:
         add([after, other_value], touched, shift)
         add([after, other_value, other_delta], touched, shift)
+        for quarters in _QUARTERS:
+            terms = [(value[0], 4 - quarters), (after[0], quarters)]
+            add([*terms, (other_value[0], -4), (other_delta[0], -quarters)], touched, 4 * shift)
     if other in decided:
         add([value, other_after], touched, shift)
         add([value, delta, other_after], touched, shift)
+        for quarters in _QUARTERS:
+            terms = [(other_value[0], quarters - 4), (other_after[0], -quarters)]
+            add([(value[0], 4), (delta[0], quarters), *terms], touched, 4 * shift)
     if one in decided and other in decided:
         add([after, other_after], touched, shift)
 

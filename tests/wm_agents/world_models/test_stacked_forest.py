@@ -17,12 +17,12 @@ from wm_agents.errors import (
     SpaceError,
     TrajectoryError,
 )
-from wm_agents.world_models import stacked_forest
+from wm_agents.world_models import stacked_search
 from wm_agents.world_models.forest import Forest
-from wm_agents.world_models.stacked import StackedView
+from wm_agents.world_models.stacked import BLOCK, DELTA, VALUE, StackedView
 from wm_agents.world_models.stacked_forest import StackedForestModel
 from wm_agents.world_models.stacked_search import ForestConfig, PartSelection
-from wm_agents.world_models.stacked_tables import PartModel, TableColumns
+from wm_agents.world_models.stacked_tables import all_columns, part_table
 from wm_envs import record
 from wm_envs.data.trajectories import Trajectories
 
@@ -171,14 +171,43 @@ def test_sharper_votes_are_drawn_nearer_to_the_likeliest():
     table = np.arange(8).repeat(50)[:, None]
     outcomes = np.tile(np.arange(50) < 40, 8).astype(np.int64)  # 0.8 are 1
     forest = Forest.grown(table, outcomes, 2, num_trees=2, min_leaf=50, column_share=1.0, seed=0)
-    columns = TableColumns(np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1), (frozenset(),))
+    rows = table[:1].repeat(4000, 0)
     uniforms = np.random.default_rng(0).random((4000, 2))
-    shares = []
-    for power in (1.0, 4.0):
-        part = PartModel(0, columns, np.zeros(1), np.arange(2), forest, power)
-        shares.append(stacked_forest._drawn(part, table[:1].repeat(4000, 0), uniforms).mean())
+    shares = [forest.draw(rows, uniforms, agreeing).mean() for agreeing in (1, 2, 4)]
     assert shares[0] == pytest.approx(0.8, abs=0.03)
-    assert shares[1] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)
+    assert shares[1] == pytest.approx(0.8**2 / (0.8**2 + 0.2**2), abs=0.02)
+    assert shares[2] == pytest.approx(0.8**4 / (0.8**4 + 0.2**4), abs=0.01)
+
+
+def test_a_ranked_score_counts_how_far_a_number_was_missed():
+    numbers = np.array([[3, 0, 1]])
+    one = stacked_search._ranked_score(np.array([[0.0, 0.0, 2.0]]), numbers, np.array([3]))
+    assert one == 2.0
+    # Half at 1, half at 3, and 3 came: 1 away on average, less half of the mean distance of 1.
+    both = stacked_search._ranked_score(np.array([[0.5, 0.0, 0.5]]), numbers, np.array([3]))
+    assert both == 0.5
+
+
+def test_pairs_are_compared_within_a_step(fitted):
+    view = replace(fitted.view, lows=(0, 0, 0), highs=(8, 8, 8))
+    assert view.pairs == ((0, 1), (0, 2), (1, 2))
+    states = np.zeros((1, view.state_size), np.int32)
+    states[0, :BLOCK] = 0
+    states[0, VALUE] = 8
+    states[0, BLOCK + VALUE] = 2
+    states[0, BLOCK + DELTA] = 4
+    columns = all_columns(view, 3, [0])
+    table = part_table(view, columns, np.arange(3), states, np.zeros(1, np.int64), np.zeros((1, 3)))
+    # From 8 to 0, beside what goes on from 2 to 6: 4 times what they are apart after each quarter.
+    assert {4 * (6 - 3), 4 * (4 - 4), 4 * (2 - 5)} <= set(table[0].tolist())
+
+
+def test_a_policy_reads_bounded_numbers_and_tiles(fitted):
+    view = fitted.view
+    rows = ladder(1).observations[:50]
+    features = view.features(view.initialize(rows))
+    assert features.shape == (50, view.num_features)
+    assert np.abs(features).max() <= 1.5
 
 
 def test_bad_input_is_refused_by_name(fitted):

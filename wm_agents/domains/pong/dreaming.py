@@ -45,7 +45,7 @@ EVALUATION_SEED = 50_000  # added to a run's seed, so that its evaluation games 
 # Shares of the real steps and updates in imagination, by round. Forests on what was found know little
 # of rare events, such as a ball on a paddle, before a policy that seeks them has met some: they take
 # many short rounds.
-_FOREST_ROUNDS = ((0.2, *(0.1,) * 8), (*(80,) * 8, 160))
+_FOREST_ROUNDS = ((0.2, *(0.1,) * 8), (20, 20, 30, 30, 40, 40, 40, 40, 120))
 ROUNDS: dict[Specified, tuple[tuple[float, ...], tuple[int, ...]]] = {
     "none": _FOREST_ROUNDS,
     "roles": _FOREST_ROUNDS,
@@ -58,6 +58,13 @@ DREAM_PPO = PPOConfig(
     n_epochs=3,
     normalize_observations=False,  # the view's features are of one size already
 )
+# Tiles learn faster: larger steps, and fewer passes over what was imagined.
+FOREST_PPO = replace(DREAM_PPO, n_epochs=2)
+LEARNING_RATES: dict[Specified, tuple[float, float]] = {
+    "none": (12e-4, 3e-4),
+    "roles": (12e-4, 3e-4),
+    "everything": (7e-4, 2e-4),
+}
 
 
 @dataclass(frozen=True)
@@ -90,22 +97,29 @@ class DreamConfig:
     """Steps after which a branch is cut off, if no point has ended it."""
     shaping: float = 0.2
     """Potential of a ball that flies to the enemy, in points."""
-    learning_rate: tuple[float, float] = (7e-4, 2e-4)
-    """Of PPO: at first, and at the end of the last round."""
+    learning_rate: tuple[float, ...] = ()
+    """Of PPO: at first, and at the end of the last round; none given takes those of what is
+    specified."""
     entropy: tuple[float, float] = (0.01, 0.002)
     """Coefficient of the policy's entropy: at first, and at the end of the last round."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model to which rules are specified."""
     forest: ForestConfig = field(
         default_factory=lambda: ForestConfig(
-            num_trees=5, search_steps=6000, search_trees=3, searches_columns=False
+            num_trees=12,
+            column_share=0.3,
+            search_steps=6000,
+            search_trees=8,
+            searches_columns=False,
+            max_loss_ratio=0.0,
         )
     )
     """Of the world model to which nothing is specified."""
     max_repeat: int = 16
     """The longest time for which the first random actions are held, if nothing is specified."""
     ppo: PPOConfig = DREAM_PPO
-    """Of the policy; learning rate and entropy coefficient are those of the round."""
+    """Of the policy; learning rate and entropy coefficient are those of the round. The default takes
+    fewer passes where less than everything is specified."""
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
@@ -122,6 +136,18 @@ class DreamConfig:
         """Updates in imagination, by round."""
         return self.dream_updates or ROUNDS[self.specified][1]
 
+    @property
+    def first_and_last_rate(self) -> tuple[float, float]:
+        """Learning rates of PPO, at first and at the end."""
+        first, last = self.learning_rate or LEARNING_RATES[self.specified]
+        return first, last
+
+    @property
+    def policy_config(self) -> PPOConfig:
+        """Of the policy at the level that is specified."""
+        is_default = self.ppo == DREAM_PPO and self.specified != "everything"
+        return FOREST_PPO if is_default else self.ppo
+
     def steps_of_rounds(self) -> list[int]:
         """The real steps of each round, together at most max_real_steps."""
         ends = np.rint(np.cumsum(self.round_shares) * self.max_real_steps).astype(int)
@@ -131,6 +157,8 @@ class DreamConfig:
         """Raise ConfigError before the first step for what would fail after many."""
         shares = self.round_shares
         updates = self.round_updates
+        if len(self.learning_rate) not in (0, 2):
+            raise ConfigError(f"learning_rate has a first and a last one, got {self.learning_rate}")
         if len(shares) != len(updates):
             raise ConfigError(
                 f"each round has a share and dream updates, got {shares} and {updates}"
@@ -158,7 +186,7 @@ def make_policy(
     config: DreamConfig, view: PongView | StackedView, action_space: gym.Space[Any]
 ) -> PPO:
     """A new policy on the features of a view."""
-    return PPO((feature_space(view), action_space), config.ppo, seed=config.seed)
+    return PPO((feature_space(view), action_space), config.policy_config, seed=config.seed)
 
 
 def improve_policy(
@@ -175,7 +203,7 @@ def improve_policy(
         way = (0.0, float(number == num_rounds - 1))
     policy.config = replace(
         policy.config,
-        learning_rate=_between(config.learning_rate, way),
+        learning_rate=_between(config.first_and_last_rate, way),
         ent_coef=_between(config.entropy, way),
     )
     policy.set_env(env)

@@ -20,6 +20,7 @@ def test_rounds_take_no_more_real_steps_than_allowed(num_steps):
         ({"dream_updates": (1,)}, "each round has"),
         ({"shares": (0.5, 0.5, 0.5, 0.5)}, "at most 1"),
         ({"max_real_steps": 1}, "max_real_steps, got 1"),
+        ({"learning_rate": (1e-3,)}, "a first and a last"),
         ({"num_dreams": 0}, "num_dreams is at least 1"),
     ],
 )
