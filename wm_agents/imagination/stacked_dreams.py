@@ -128,6 +128,7 @@ def imagined_branches(
     gamma: float,
     potential: Callable[[Array], Array] | None = None,
     ends_at_rewards: bool = True,
+    cuts_at_rewards: bool = False,
     reward_scale: float = 1.0,
 ) -> ImaginedVectorEnv:
     """Branches from every recorded state, as the view's features show them.
@@ -140,8 +141,9 @@ def imagined_branches(
         num_rows: Branches side by side.
         seed: Of starts and outcomes.
         gamma: The learner's discount.
-        potential: See `FeatureModel`, as for the next two.
-        ends_at_rewards: Whether every reward ends a branch.
+        potential: See `FeatureModel`.
+        ends_at_rewards: Whether nothing counts after a reward.
+        cuts_at_rewards: Whether the learner's value stands for what follows a reward.
         reward_scale: Factor on rewards.
     """
     imagined = FeatureModel(
@@ -157,6 +159,7 @@ def imagined_branches(
         imagined.encode(model.starts(trajectories)),
         horizon,
         num_rows,
+        cuts_at_rewards=cuts_at_rewards,
         autoreset_mode=AutoresetMode.DISABLED,
         seed=seed,
     )

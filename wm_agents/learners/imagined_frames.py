@@ -41,6 +41,8 @@ Array = NDArray[Any]
 
 MIN_EXPLAINED = 0.5
 """Of the variance of rewards, by the changes that are shown; with less imagination has no aim."""
+RARE_REWARDS = 0.05
+"""Of the steps; branches are cut at rewards that are as rare, where the value stands for the rest."""
 LEAD_ERRORS = 2.0
 """Standard errors by which it earns less a step than others, from which it asks for no episodes."""
 MAX_HELD = 16
@@ -60,7 +62,6 @@ class ImaginedFramesConfig:
         max_updates: After each fit at most; twice as many after the last one.
         num_rows: Imagined side by side.
         horizon: Steps after which a branch is cut off.
-        ends_at_rewards: Whether a reward ends a branch.
         learning_rate: Of PPO, in the first round and at the end of the last one.
         ent_coef: Weight of the policy's entropy, likewise.
         gamma: Discount per step.
@@ -80,7 +81,6 @@ class ImaginedFramesConfig:
     max_updates: int = 80
     num_rows: int = 256
     horizon: int = 192
-    ends_at_rewards: bool = False
     learning_rate: tuple[float, float] = (7e-4, 2e-4)
     ent_coef: tuple[float, float] = (0.01, 0.002)
     gamma: float = 0.99
@@ -330,6 +330,7 @@ class ImaginedFrames(Learner):
         wanted = config.updates_per_step * config.round_share * self.total_steps
         num_updates = min(max(wanted, config.min_updates), config.max_updates)
         num_updates *= self.effort * (2 if self._is_last else 1)
+        is_rewarded = trajectories.rewards != 0
         env = imagined_branches(
             model,
             self.view,
@@ -338,8 +339,9 @@ class ImaginedFrames(Learner):
             num_rows=config.num_rows,
             seed=self.seed + 1000 * self.num_fits,
             gamma=config.gamma,
-            ends_at_rewards=config.ends_at_rewards,
-            reward_scale=1 / float(np.abs(trajectories.rewards[trajectories.rewards != 0]).mean()),
+            ends_at_rewards=False,
+            cuts_at_rewards=bool(is_rewarded.mean() <= RARE_REWARDS),
+            reward_scale=1 / float(np.abs(trajectories.rewards[is_rewarded]).mean()),
         )
         num_updates = max(1, round(num_updates))
         with torch.random.fork_rng(devices=[]):

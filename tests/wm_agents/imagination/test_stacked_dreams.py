@@ -49,8 +49,8 @@ def test_a_structure_stays_until_something_new_changes() -> None:
     assert refits.view != view
 
 
-@pytest.mark.parametrize("ends_at_rewards", [False, True])
-def test_branches_are_in_the_unit_that_was_asked_for(ends_at_rewards: bool) -> None:
+@pytest.mark.parametrize("name", ["", "ends_at_rewards", "cuts_at_rewards"])
+def test_branches_stop_at_rewards_as_asked_and_are_in_their_unit(name: str) -> None:
     refits = ForestRefits(BOX, ACTIONS, CONFIG, seed=0)
     recorded = rounds(90)
     model, _, _ = refits.fit(recorded)
@@ -62,13 +62,14 @@ def test_branches_are_in_the_unit_that_was_asked_for(ends_at_rewards: bool) -> N
         num_rows=8,
         seed=1,
         gamma=0.9,
-        ends_at_rewards=ends_at_rewards,
         reward_scale=0.5,
+        **{"ends_at_rewards": False, name or "ends_at_rewards": bool(name)},
     )
     env.reset()
-    _, rewards, terminated, _, _ = env.step(np.zeros(8, np.int64))
-    assert set(rewards.tolist()) <= {0.0, 1.0}
-    assert (terminated == ((rewards > 0) & ends_at_rewards)).all()
+    _, rewards, terminated, truncated, _ = env.step(np.zeros(8, np.int64))
+    assert set(rewards.tolist()) == {0.0, 1.0}
+    assert (terminated == ((rewards > 0) & (name == "ends_at_rewards"))).all()
+    assert (truncated == ((rewards > 0) & (name == "cuts_at_rewards"))).all()
 
 
 def test_the_way_between_two_values() -> None:
