@@ -18,6 +18,7 @@ from benchmarks.one_agent_tasks.adapters import (
     for_stable_baselines,
 )
 from wm_agents.evaluation.episodes import RandomAgent
+from wm_agents.learners.imagined_frames import ImaginedFramesConfig
 from wm_agents.learners.imagined_policy import ImaginedPolicyConfig
 from wm_agents.learners.memory_policy import MemoryPolicyConfig
 from wm_agents.learners.race import RaceConfig
@@ -26,7 +27,8 @@ from wm_agents.learners.search import SearchLearnerConfig
 from wm_agents.learners.table import TableConfig
 from wm_agents.protocols import Agent
 
-IMAGINED, MEMORY, REPLAY = ImaginedPolicyConfig(), MemoryPolicyConfig(), ReplayValuesConfig()
+IMAGINED = ImaginedPolicyConfig(), ImaginedFramesConfig()
+MEMORY, REPLAY = MemoryPolicyConfig(), ReplayValuesConfig()
 
 
 class NotApplicable(Exception):  # noqa: N818  (no error: the arm has no row there)
@@ -148,7 +150,11 @@ def _algorithm(name: str, env: CountedEnv, budget: int) -> tuple[Any, str, dict[
 OURS: dict[str, Learner] = {
     "world_model_agent": _world_model_agent(),
     "without_memory": _world_model_agent(
-        TableConfig(), SearchLearnerConfig(), IMAGINED, MemoryPolicyConfig(context_length=1), REPLAY
+        TableConfig(),
+        SearchLearnerConfig(),
+        *IMAGINED,
+        MemoryPolicyConfig(context_length=1),
+        REPLAY,
     ),
     "without_imagination": _world_model_agent(TableConfig(), SearchLearnerConfig(), MEMORY, REPLAY),
     "without_prediction": _world_model_agent(
@@ -157,12 +163,13 @@ OURS: dict[str, Learner] = {
         MemoryPolicyConfig(world_model_coef=0.0),
         ReplayValuesConfig(model_coef=0.0),
     ),
-    "without_search": _world_model_agent(TableConfig(), IMAGINED, MEMORY, REPLAY),
-    "without_planning": _world_model_agent(IMAGINED, MEMORY, REPLAY),
+    "without_search": _world_model_agent(TableConfig(), *IMAGINED, MEMORY, REPLAY),
+    "without_planning": _world_model_agent(*IMAGINED, MEMORY, REPLAY),
     "without_exploration": _world_model_agent(
         TableConfig(is_optimistic=False),
         SearchLearnerConfig(),
         ImaginedPolicyConfig(noise=0.0),
+        ImaginedFramesConfig(ent_coef=(0.0, 0.0)),
         MemoryPolicyConfig(ent_coef=0.0),
         ReplayValuesConfig(max_repeat=1),
     ),

@@ -156,13 +156,14 @@ def test_the_agent_and_what_it_is_without_a_part_learn_everywhere(arm):
         learned = arms.learn(arm, gym.make("FrozenLake-v1"), seed=1, budget=60)
     assert learned.real_steps == 60
     parts = set(learned.decisions) - {"acts"}
+    imagined = {"imagined policy", "imagined frames"}
     missing = {
-        "without_imagination": {"imagined policy"},
-        "without_prediction": {"imagined policy"},
+        "without_imagination": imagined,
+        "without_prediction": imagined,
         "without_search": {"search"},
         "without_planning": {"search", "table"},
     }
-    everything = {"table", "search", "imagined policy", "memory policy", "replay values"}
+    everything = imagined | {"table", "search", "memory policy", "replay values"}
     assert parts == everything - missing.get(arm, set())
 
 

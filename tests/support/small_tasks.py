@@ -94,6 +94,37 @@ class Chain(gym.Env[int, int]):
         return self.place, float(is_goal), is_goal, self.num_steps == 20 and not is_goal, {}
 
 
+class Errands(gym.Env[NDArray[np.float32], int]):
+    """Seven places in a row, and a point at each end by turns; two frames are shown, with the score.
+
+    Actions stay, go down and go up. At random few ends are reached in the 30 steps of an episode, of
+    which five are possible.
+    """
+
+    observation_space = spaces.Box(0, 30, (6,))
+    action_space = spaces.Discrete(3)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.frame = (3, 6 * int(self.np_random.integers(2)), 0)
+        self.old = self.frame
+        self.num_steps = 0
+        return self._shown(), {}
+
+    def step(self, action: int) -> Step:
+        place, end, score = self.old = self.frame
+        place = min(max(place + (0, -1, 1)[action], 0), 6)
+        is_there = place == end
+        self.frame = (place, 6 - end if is_there else end, score + is_there)
+        self.num_steps += 1
+        return self._shown(), float(is_there), False, self.num_steps == 30, {}
+
+    def _shown(self) -> NDArray[np.float32]:
+        return np.array([*self.frame, *self.old], np.float32)
+
+
 class Sampled(gym.Env[Any, Any]):
     """Any spaces; observations and rewards are drawn, and one thing may be wrong.
 
@@ -152,7 +183,7 @@ class Sampled(gym.Env[Any, Any]):
         return True
 
 
-for _task in (Identity, Target, Bandit, Chain):
+for _task in (Identity, Target, Bandit, Chain, Errands):
     gym.register(f"test/Small{_task.__name__}-v0", _task, disable_env_checker=True)
 
 

@@ -49,6 +49,7 @@ class FeatureModel(Unrolled):
         potential: Observations [B, O] to the potential [B]; None adds nothing.
         gamma: The learner's discount.
         ends_at_rewards: Every reward ends an episode, as the points of a game cut it into rallies.
+        reward_scale: Factor on the model's rewards, by which a learner has its own unit.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class FeatureModel(Unrolled):
         potential: Callable[[Array], Array] | None = None,
         gamma: float = 0.99,
         ends_at_rewards: bool = True,
+        reward_scale: float = 1.0,
     ) -> None:
         self.model = model
         self.view = view
         self.potential = potential
         self.gamma = gamma
         self.ends_at_rewards = ends_at_rewards
+        self.reward_scale = reward_scale
         self.observation_space = feature_space(view)
         self.action_space = model.action_space
 
@@ -90,7 +93,8 @@ class FeatureModel(Unrolled):
         terminations = prediction.terminations
         if self.ends_at_rewards:
             terminations = torch.maximum(terminations, (prediction.rewards != 0).float())
-        rewards = prediction.rewards + self._shaping(before, inner.observations, terminations)
+        shaping = self._shaping(before, inner.observations, terminations)
+        rewards = prediction.rewards * self.reward_scale + shaping
         return after, Prediction(after.observations, rewards, terminations)
 
     def _shaping(self, before: Tensor, after: Tensor, terminations: Tensor) -> Tensor:

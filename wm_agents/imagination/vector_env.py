@@ -74,6 +74,9 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         disagreement_penalty: Reward lost per standard deviation of disagreement between ensemble
             members.
         disagreement_cutoff: Disagreement above which a branch is truncated; None never does so.
+        cuts_at_rewards: Also truncate a branch where the model's reward is not 0. Where rewards are
+            rare the learner's value then stands for all that would follow the first of them, which
+            is far away from the real state that the branch began with.
         autoreset_mode: Gymnasium's three modes; `as_sb3` takes each of them.
         is_stochastic: Sample the model and the terminations; False takes the model's best guess,
             and an end where it is more likely than not.
@@ -101,6 +104,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         *,
         disagreement_penalty: float = 0.0,
         disagreement_cutoff: float | None = None,
+        cuts_at_rewards: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         is_stochastic: bool = True,
         seed: int | None = None,
@@ -121,6 +125,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         self.is_stochastic = is_stochastic
         self.disagreement_penalty = disagreement_penalty
         self.disagreement_cutoff = disagreement_cutoff
+        self.cuts_at_rewards = cuts_at_rewards
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
         self.single_observation_space, self.single_action_space = raw_spaces(model)
@@ -332,9 +337,12 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         return self.disagreement_penalty * prediction.disagreement
 
     def _is_cut_off(self, prediction: Prediction) -> Tensor:
-        if self.disagreement_cutoff is None or prediction.disagreement is None:
-            return torch.zeros_like(self._has_ended)
-        return prediction.disagreement > self.disagreement_cutoff
+        is_cut_off = torch.zeros_like(self._has_ended)
+        if self.disagreement_cutoff is not None and prediction.disagreement is not None:
+            is_cut_off = prediction.disagreement > self.disagreement_cutoff
+        if self.cuts_at_rewards:
+            is_cut_off = is_cut_off | (prediction.rewards != 0)
+        return is_cut_off
 
     def _bounded(self, rows: Tensor) -> Tensor:
         """Imagined rows [B, O] with numbers within their bounds and choices as one-hots."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.learners.imagined_frames import ImaginedFrames, ImaginedFramesConfig
 from wm_agents.learners.imagined_policy import ImaginedPolicy, ImaginedPolicyConfig
 from wm_agents.learners.memory_policy import MemoryPolicy, MemoryPolicyConfig
 from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
@@ -27,6 +28,7 @@ LEARNERS: dict[type[Any], type[Learner]] = {
     TableConfig: Table,
     SearchLearnerConfig: Search,
     ImaginedPolicyConfig: ImaginedPolicy,
+    ImaginedFramesConfig: ImaginedFrames,
     MemoryPolicyConfig: MemoryPolicy,
     ReplayValuesConfig: ReplayValues,
 }

@@ -12,21 +12,31 @@ not shaped, and the policy reads what the view found. `specification` counts wha
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.domains.pong.features import is_flying_to_enemy
 from wm_agents.domains.pong.object_view import PongView, calibrated_view
 from wm_agents.domains.pong.specification import Specified, specified_knowledge
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import evaluate
-from wm_agents.imagination.features import FeatureAgent, FeatureModel, feature_space
+from wm_agents.imagination.features import FeatureAgent
+from wm_agents.imagination.stacked_dreams import (
+    DREAM_PPO,
+    FOREST,
+    FOREST_PPO,
+    FOREST_RATES,
+    ForestRefits,
+    between,
+    feature_policy,
+    imagined_branches,
+    improve_policy,
+)
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.collector import ActionRepeatAgent, Collector
 from wm_agents.policy_gradient.ppo import PPO, PPOConfig
@@ -35,7 +45,7 @@ from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.stacked import StackedView
 from wm_agents.world_models.stacked_forest import StackedForestModel
-from wm_agents.world_models.stacked_search import ForestConfig, PartSelection
+from wm_agents.world_models.stacked_search import ForestConfig
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong.players import Explorer
 
@@ -51,18 +61,9 @@ ROUNDS: dict[Specified, tuple[tuple[float, ...], tuple[int, ...]]] = {
     "roles": _FOREST_ROUNDS,
     "everything": ((0.2, 0.2, 0.2, 0.4), (120, 100, 100, 160)),
 }
-DREAM_PPO = PPOConfig(
-    widths=(96, 96),
-    activation="relu",
-    batch_size=2048,
-    n_epochs=3,
-    normalize_observations=False,  # the view's features are of one size already
-)
-# Tiles learn faster: larger steps, and fewer passes over what was imagined.
-FOREST_PPO = replace(DREAM_PPO, n_epochs=2)
 LEARNING_RATES: dict[Specified, tuple[float, float]] = {
-    "none": (12e-4, 3e-4),
-    "roles": (12e-4, 3e-4),
+    "none": FOREST_RATES,
+    "roles": FOREST_RATES,
     "everything": (7e-4, 2e-4),
 }
 
@@ -104,16 +105,7 @@ class DreamConfig:
     """Coefficient of the policy's entropy: at first, and at the end of the last round."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model to which rules are specified."""
-    forest: ForestConfig = field(
-        default_factory=lambda: ForestConfig(
-            num_trees=12,
-            column_share=0.3,
-            search_steps=6000,
-            search_trees=8,
-            searches_columns=False,
-            max_loss_ratio=0.0,
-        )
-    )
+    forest: ForestConfig = FOREST
     """Of the world model to which nothing is specified."""
     max_repeat: int = 16
     """The longest time for which the first random actions are held, if nothing is specified."""
@@ -186,10 +178,10 @@ def make_policy(
     config: DreamConfig, view: PongView | StackedView, action_space: gym.Space[Any]
 ) -> PPO:
     """A new policy on the features of a view."""
-    return PPO((feature_space(view), action_space), config.policy_config, seed=config.seed)
+    return feature_policy(view, action_space, config.policy_config, config.seed)
 
 
-def improve_policy(
+def improve_in_round(
     policy: PPO, env: ImaginedVectorEnv, config: DreamConfig, number: int
 ) -> dict[str, float]:
     """Learn in imagined episodes for the updates of a round; gives figures of it.
@@ -201,24 +193,13 @@ def improve_policy(
     way = (number / num_rounds, (number + 1) / num_rounds)
     if config.specified == "everything":
         way = (0.0, float(number == num_rounds - 1))
-    policy.config = replace(
-        policy.config,
-        learning_rate=_between(config.first_and_last_rate, way),
-        ent_coef=_between(config.entropy, way),
+    return improve_policy(
+        policy,
+        env,
+        config.round_updates[number],
+        between(config.first_and_last_rate, way),
+        between(config.entropy, way),
     )
-    policy.set_env(env)
-    policy.learn(config.round_updates[number] * policy.config.n_steps * env.num_envs)
-    assert policy.report is not None
-    # The second half, where the policy is about what the round leaves behind.
-    rows = policy.report.history[len(policy.report.history) // 2 :]
-    names = ("reward", "entropy", "ended_share", "won_share")
-    return {name: float(np.mean([row[name] for row in rows])) for name in names}
-
-
-def _between(ends: tuple[float, float], way: tuple[float, float]) -> tuple[float, float]:
-    """The values at two parts of the way from one end to the other."""
-    first, last = ((1 - part) * ends[0] + part * ends[1] for part in way)
-    return first, last
 
 
 class DreamTraining:
@@ -246,8 +227,10 @@ class DreamTraining:
         self.rounds: list[dict[str, float]] = []
         self.seconds = 0.0
         self.cpu_seconds = 0.0
-        self._selections: tuple[PartSelection, ...] = ()
-        self._selected_steps = 0  # recorded when the selections were searched
+        # Of the model to which nothing is specified.
+        self._refits = ForestRefits(
+            self.env.observation_space, self.env.action_space, config.forest, config.seed
+        )
 
     @property
     def agent(self) -> FeatureAgent:
@@ -299,7 +282,7 @@ class DreamTraining:
         model, report = self.fitted_model(trajectories, number)
         fitted = time.perf_counter()
         env = imagined_games(config, model, self.view, trajectories, number)
-        figures = report.metrics | improve_policy(self.policy, env, config, number)
+        figures = report.metrics | improve_in_round(self.policy, env, config, number)
         figures |= {
             "collect_seconds": collected - began,
             "fit_seconds": fitted - collected,
@@ -332,27 +315,11 @@ class DreamTraining:
         return model, model.fit(trajectories, progress=None)
 
     def _fitted_forest(self, trajectories: Trajectories) -> tuple[StackedForestModel, FitReport]:
-        config = self.config
-        view = self.view if isinstance(self.view, StackedView) else None
-        # What is worth reading is searched again when twice as much is recorded: most of a fit.
-        if trajectories.num_steps >= 2 * self._selected_steps:
-            self._selections = ()
-        model = StackedForestModel.for_env(self.env, config.forest, view=view, seed=config.seed)
-        try:
-            report = model.fit(trajectories, selections=self._selections)
-        except SpaceError:
-            # Something changes that never did before: the view and the policy begin again.
-            model = StackedForestModel.for_env(self.env, config.forest, seed=config.seed)
-            self._selections = ()
-            report = model.fit(trajectories)
-            view = None
-        if not self._selections:
-            self._selections = model.selections
-            self._selected_steps = trajectories.num_steps
-        if view is None:
+        model, report, is_new = self._refits.fit(trajectories)
+        if is_new:
             self.view = model.view
             self.is_view_measured = True
-            self.policy = make_policy(config, self.view, self.env.action_space)
+            self.policy = make_policy(self.config, self.view, self.env.action_space)
         return model, report
 
     def evaluate(self, num_games: int) -> dict[str, Any]:
@@ -392,8 +359,7 @@ class DreamTraining:
             "is_view_measured": self.is_view_measured,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
-            "selections": [selected.to_json() for selected in self._selections],
-            "selected_steps": self._selected_steps,
+            **self._refits.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -407,8 +373,8 @@ class DreamTraining:
         self.rounds = state["rounds"]
         self.seconds = float(state["seconds"])
         self.cpu_seconds = float(state["cpu_seconds"])
-        self._selections = tuple(PartSelection.from_json(row) for row in state["selections"])
-        self._selected_steps = int(state["selected_steps"])
+        found = self.view if isinstance(self.view, StackedView) else None
+        self._refits.load_state_dict(state, found)
 
 
 class _Scripted:
@@ -438,20 +404,16 @@ def imagined_games(
     def potential(rows: Array) -> Array:
         return config.shaping * is_flying_to_enemy(rows)
 
-    imagined = FeatureModel(
+    return imagined_branches(
         model,
         view,
+        trajectories,
+        horizon=config.dream_horizon,
+        num_rows=config.num_dreams,
+        seed=config.seed + 1000 * number,
+        gamma=gamma_of(config),
         # Where the ball flies is something that has to be told.
         potential=None if config.specified == "none" else potential,
-        gamma=gamma_of(config),
-    )
-    return ImaginedVectorEnv(
-        imagined,
-        imagined.encode(model.starts(trajectories)),
-        config.dream_horizon,
-        config.num_dreams,
-        autoreset_mode=AutoresetMode.DISABLED,
-        seed=config.seed + 1000 * number,
     )
 
 
