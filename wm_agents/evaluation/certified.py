@@ -121,7 +121,7 @@ class CertifiedHorizon:
         None where no number would, as at most a share alpha minus something may be outside.
         """
         share = float(self.violations[step - 1])
-        if share >= self.alpha:
+        if share > self.alpha - _ROUNDING:
             return None
         # (n share + 1) / (n + 1) <= alpha, solved for n.
         return max(1, math.ceil((1 - self.alpha) / (self.alpha - share) - _ROUNDING))

@@ -127,8 +127,10 @@ def _first_screen(title: str, report: OpenLoopReport, certified: CertifiedHorizo
         promise = (
             f"guaranteed: {percent(1 - certified.alpha)} of windows of a new episode stay within "
             f"{tolerances(certified)} so long (measured: {certified.measured}; calibrated on "
-            f"{counted(certified.num_episodes, 'episode')}). {episodes_sentence(certified)}"
+            f"{counted(certified.num_episodes, 'episode')})"
         )
+        more = episodes_sentence(certified)
+        promise += more and f". {more}"
         picture = guarantee_chart(certified)
     else:
         number = counted(report.trusted_steps, "step")

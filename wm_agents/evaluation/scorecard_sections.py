@@ -58,7 +58,8 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
         if lost > 0
         else ""
     )
-    return f"{promise} {episodes_sentence(certified)}{blame}{_check_sentence(certified)}"
+    more = episodes_sentence(certified)
+    return f"{promise}{more and f' {more}'}{blame}{_check_sentence(certified)}"
 
 
 def tolerances(certified: CertifiedHorizon) -> str:
@@ -66,11 +67,12 @@ def tolerances(certified: CertifiedHorizon) -> str:
     if not certified.ignored:
         return "every tolerance"
     names = " and ".join(f"“{name}”" for name in certified.ignored)
-    return f"every tolerance ({names} has none, as was asked)"
+    verb = "has" if len(certified.ignored) == 1 else "have"
+    return f"every tolerance ({names} {verb} none, as was asked)"
 
 
 def episodes_sentence(certified: CertifiedHorizon) -> str:
-    """How many held-out episodes would guarantee more, were they like these."""
+    """How many held-out episodes would guarantee more, were they like these; else nothing."""
     episodes = counted(certified.num_episodes, "held-out episode")
     measured = certified.measured
     if measured == 0:
@@ -79,9 +81,9 @@ def episodes_sentence(certified: CertifiedHorizon) -> str:
             f"windows have left a tolerance, and {percent(certified.alpha)} may."
         )
     if certified.certified == certified.horizon:
-        return "More episodes could not guarantee more: no further step was examined."
+        return ""  # no further step was examined
     if certified.certified == measured:
-        return f"All that was measured is guaranteed; more than {episodes} would not change that."
+        return "All that was measured is guaranteed."
     needed = certified.episodes_needed(measured)
     full = (
         f"No number of episodes would do for the measured {counted(measured, 'step')}"

@@ -118,7 +118,8 @@ def _failure(report: OpenLoopReport) -> str:
     """
     if _has_no_skill(report):
         rules = dict.fromkeys(f"“{METHOD_NAMES[part.reference]}”" for part in report.parts)
-        return f"it predicts nothing clearly better than {' or '.join(rules)}"
+        where = counted(report.num_episodes, "held-out episode")
+        return f"in {where} it predicts nothing clearly better than {' or '.join(rules)}"
     step, part = report.trusted_steps + 1, report.worst_part
     if part.is_termination:
         return "its probability that the episode ends is worse than a constant guess"
@@ -152,8 +153,8 @@ def _main_reason(report: OpenLoopReport) -> str:
     limit = f"{report.tolerance:g} standard deviations"
     curve = part.curves["model"]
     if steps == report.max_horizon:
-        rest = " of the other parts" if report.tied else " part of what it predicts"
-        return f"Its error stays below {limit} in every{rest}, and {_standing(report)}."
+        where = "every other part" if report.tied else "every part of what it predicts"
+        return f"Its error stays below {limit} in {where}, and {_standing(report)}."
     when, error = f"After {counted(steps + 1, 'step')}", short(float(curve.rmse[steps]))
     if _is_single(report, steps):
         return f"{when} its error is {error} in a single episode, which tells nothing of others."
@@ -169,9 +170,14 @@ def _main_reason(report: OpenLoopReport) -> str:
         )
     rule = part.better_rule(steps + 1)
     if curve.high[steps] > report.tolerance and not (part.columns and part.is_tied):
+        better = (
+            f"; “{METHOD_NAMES[rule]}” predicts better ({short(float(part.curves[rule].rmse[steps]))})"
+            if rule is not None
+            else ""
+        )
         return (
             f"{when} its error is {error} for {named(part)}, the worst part, and may exceed "
-            f"{limit} of it."
+            f"{limit} of it{better}."
         )
     if rule is None:
         return f"{when} its error is {error} for {named(part)}, the worst part."
@@ -193,18 +199,20 @@ def ratio_phrase(part: JudgedPart, rule: str, step: int) -> str:
 
 
 def _without_worst(report: OpenLoopReport) -> str:
-    """How far the model could be trusted but for the part that fails, as a further sentence."""
-    part = report.worst_part
+    """How far the model could be trusted but for the part that fails, as a further sentence.
+
+    Where that is at least twice as far.
+    """
+    part, trusted = report.worst_part, report.trusted_steps
     rest = [other for other in report.parts if other is not part]
     steps = trusted_steps(rest) if rest else 0
-    if _is_single(report, min(report.trusted_steps, report.max_horizon - 1)) or (
-        steps <= report.trusted_steps
-    ):
+    is_single = _is_single(report, min(trusted, report.max_horizon - 1))
+    if is_single or steps <= trusted or steps < 2 * trusted:
         return ""
     about = "at least" if steps == report.max_horizon else "about"
-    return (
-        f" In everything but {named(part)} it can be trusted for {about} {counted(steps, 'step')}."
-    )
+    # Ties among the rest are no better known for it.
+    but_for = listed_parts([part, *_set_aside(report)])
+    return f" In everything but {but_for} it can be trusted for {about} {counted(steps, 'step')}."
 
 
 def _ties(report: OpenLoopReport) -> str:
@@ -238,11 +246,17 @@ def _advice(report: OpenLoopReport) -> str:
 
 def _standing(report: OpenLoopReport) -> str:
     """How a model that is trusted throughout stands beside the simple rules."""
+    parts = [part for part in report.parts if not part.is_termination and not part.is_tied]
     steps = range(1, report.max_horizon + 1)
-    for part in report.parts:
-        if not part.is_termination and any(part.better_rule(step) for step in steps):
-            return "it is right to a hundredth of one where a simple rule predicts better"
-    return "no simple rule predicts better beyond what the differences between episodes explain"
+    if any(part.better_rule(step) for part in parts for step in steps):
+        return "it is right to a hundredth of one where a simple rule predicts better"
+    if any(
+        part.best_rule(step)[1] < part.curves["model"].rmse[step - 1]
+        for part in parts
+        for step in steps
+    ):
+        return "no simple rule predicts better beyond what the differences between episodes explain"
+    return "no simple rule predicts better"
 
 
 def middle_horizon(report: OpenLoopReport) -> int:

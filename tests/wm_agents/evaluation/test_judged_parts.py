@@ -167,14 +167,36 @@ def test_a_model_that_predicts_nothing_better_than_persistence_gets_no_step():
     assert report.trusted_steps == 0
     assert [part.name for part in report.tied] == ["feature 0", "feature 1", "reward"]
     assert verdict(report) == (
-        "This model cannot be trusted for a single step: it predicts nothing clearly better than "
-        "“nothing changes” or “the average”."
+        "This model cannot be trusted for a single step: in 20 held-out episodes it predicts "
+        "nothing clearly better than “nothing changes” or “the average”."
     )
     assert "After no step is its error clearly below" in reason(report)
     # Where ridge regression knows better it is a failure.
     known = open_loop_error(model, data, (1, 4), train=walk([40] * 9, seed=1))
     assert known.trusted_steps == 0
     assert "“ridge regression” predicts" in verdict(known)
+
+
+def test_a_tie_beside_a_failure_is_named_with_it():
+    data, train = with_random_walk(), with_random_walk(seed=1)
+    std = float(train.observations.std(axis=0)[0])
+    late = open_loop_error(ColumnModel(drift=0.05 * std), data)
+    steps = late.trusted_steps
+    assert 0 < steps < 32
+    assert verdict(late) == (
+        f"This model can be trusted for about {steps} steps, of 32 examined, but for “feature 2”, "
+        "which it predicts no better than “nothing changes”; then the error of “feature 0” may "
+        "exceed 0.3 of its spread."
+    )
+    atonce = open_loop_error(ColumnModel(drift=9.0), data, ignored=["reward"])
+    assert verdict(atonce) == (
+        "This model cannot be trusted for a single step: “nothing changes” predicts “feature 0” "
+        "better. In everything but “feature 0” and “feature 2” it can be trusted for at least 32 "
+        "steps. Not judged, as was asked: “reward”."
+    )
+    assert "may exceed 0.3 standard deviations of it; “nothing changes” predicts better" in reason(
+        atonce
+    )
 
 
 def test_a_reward_that_is_a_tie_is_held_to_the_tolerance():
