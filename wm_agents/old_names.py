@@ -11,7 +11,7 @@ _MERGED_EVALUATION = {
     "intervals": "statistics",
     "planning_gap": "episodes",
     "starts": "windows",
-    "verdicts": "open_loop_report",
+    "verdicts": "verdict",
 }
 MOVED = MovedModules(
     {

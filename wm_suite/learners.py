@@ -50,6 +50,8 @@ def fit(
         output_dir: Folder for the model with its card, and the episodes of training and test.
     """
     wma = _learners()
+    from wm_agents.evaluation.verdict import verdict
+
     folder = wma.make_output_directory(output_dir)
     env_id, train, test = _episodes(source, steps, seed)
     if train.observation_space is None or train.action_space is None:
@@ -85,7 +87,7 @@ def fit(
         "test_steps": held_out.num_steps,
         **report.summary(),
     }
-    scores = {"trusted_steps": float(report.trusted_steps)}
+    scores = {name: report.summary()[name] for name in ("trusted_steps", "tied_parts")}
     card = wma.Card(
         title=f"{type(fitted).__name__} of {env_id or Path(source).name}",
         env_id=env_id or Path(source).name,
@@ -98,8 +100,8 @@ def fit(
     wma.save_with_card(fitted, folder, card)
     wma.write_summary(folder, result)
     text = (
-        f"{result['model']} of {train.num_steps:,} steps in {folder}: trusted for "
-        f"{report.trusted_steps} steps on held-out episodes.\nNext: wm score {folder}"
+        f"{result['model']} of {train.num_steps:,} steps in {folder}. On held-out episodes: "
+        f"{verdict(report)}\nNext: wm score {folder}"
     )
     return CommandResult(result, text)
 
@@ -110,6 +112,7 @@ def score(
     *,
     data: Path | None = None,
     planning_episodes: int = 3,
+    ignored: tuple[str, ...] = (),
     seed: int = 0,
 ) -> CommandResult:
     """Write the scorecard of a fitted model, one page that says how far it can be trusted.
@@ -121,12 +124,13 @@ def score(
         folder: What `wm fit` wrote; scorecard.html and scorecard.json go there, too.
         data: Held-out episodes; by default those that `wm fit` kept apart.
         planning_episodes: Of each arm of the planning gap, which may take minutes; 0 leaves it out.
+        ignored: Features that are not judged, such as noise from outside that nobody can predict.
         seed: Of starts and samples.
     """
     wma = _learners()
     check_integer("planning_episodes", planning_episodes, 0)
     folder, model, train, test, env = _fitted(folder, data)
-    from wm_agents.evaluation.open_loop_report import gap_sentence
+    from wm_agents.evaluation.verdict import gap_sentence
 
     gap = counterfactual = None
     rates: dict[str, float] = {}
@@ -154,6 +158,7 @@ def score(
             counterfactual=counterfactual,
             train=train,
             env=env,
+            ignored=ignored,
             seed=seed,
         )
     finally:

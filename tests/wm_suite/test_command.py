@@ -132,6 +132,9 @@ def test_a_model_is_fitted_scored_shown_and_planned_in(fitted, capsys, tmp_path,
         card["trusted_steps"]
         == json.loads((fitted / "summary.json").read_text("utf-8"))["trusted_steps"]
     )
+    words = ("--planning-episodes", "0", "--ignored", "reward")
+    partial = run_json(capsys, "score", str(fitted), *words)
+    assert "Not judged, as was asked: “reward”." in partial["verdict"]
     page = run_json(capsys, "view", str(fitted), "--horizon", "10")
     assert 0 < page["kilobytes"] < 2000
     words = ("--planner", "random_shooting", "--episodes", "1", "--output-dir", str(tmp_path))

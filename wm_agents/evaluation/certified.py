@@ -31,6 +31,7 @@ from wm_agents.evaluation.open_loop import (
     prediction_errors,
     refuse_duplicates,
     space_of,
+    without_ignored,
 )
 from wm_agents.evaluation.windows import (
     EvaluationWindows,
@@ -65,7 +66,8 @@ class CertifiedHorizon:
             [n, H].
         violations_by_name: The same for each name alone, after H steps.
         checked_violation: Mean share of windows that leave the tolerance within the horizon that
-            the other episodes certify, each episode left out once; None with too few episodes.
+            the other episodes certify, each episode left out once; None with too few episodes, and
+            where the others never certify a step.
         reach: Share of windows that are so many steps long [H]; the others end before.
         feature_names: Names of the O features.
         half_widths: Of intervals around the prediction [H, O] that hold the observation of a new
@@ -102,6 +104,28 @@ class CertifiedHorizon:
         """Steps examined, H."""
         return self.episode_shares.shape[1]
 
+    @property
+    def allowed_share(self) -> float:
+        """The mean share of windows outside at which so many episodes certify a step."""
+        n = self.num_episodes
+        return (self.alpha * (n + 1) - 1) / n
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The names whose tolerance is infinite, of which nothing is guaranteed."""
+        return tuple(name for name, limit in self.tolerance.items() if math.isinf(limit))
+
+    def episodes_needed(self, step: int = 1) -> int | None:
+        """How many episodes would certify `step` steps, were their mean share that of these.
+
+        None where no number would, as at most a share alpha minus something may be outside.
+        """
+        share = float(self.violations[step - 1])
+        if share > self.alpha - _ROUNDING:
+            return None
+        # (n share + 1) / (n + 1) <= alpha, solved for n.
+        return max(1, math.ceil((1 - self.alpha) / (self.alpha - share) - _ROUNDING))
+
     def __str__(self) -> str:
         return (
             f"certified {self.certified} / measured {self.measured} of "
@@ -125,6 +149,8 @@ class CertifiedHorizon:
             "coverage": [[_finite(value) for value in row] for row in self.coverage],
             "num_episodes": self.num_episodes,
             "num_windows": self.num_windows,
+            "allowed_share": self.allowed_share,
+            "episodes_needed": self.episodes_needed(),
         }
 
 
@@ -140,6 +166,18 @@ def required_episodes(alpha: float) -> int:
     return max(1, math.ceil(1 / alpha - 1 - _ROUNDING))
 
 
+def episodes_to_check(alpha: float) -> int:
+    """The fewest episodes of which `CertifiedHorizon.coverage` counts any.
+
+    Those that are left after a fold of them is held out have to set an interval.
+    """
+    needed = required_episodes(alpha)
+    num = needed + 1
+    while num - num // min(_NUM_FOLDS, num) < needed:
+        num += 1
+    return num
+
+
 def certified_horizon(
     model: WorldModel,
     trajectories: Trajectories,
@@ -153,6 +191,7 @@ def certified_horizon(
     env: Any = None,
     train: Trajectories | None = None,
     allow_training_episodes: bool = False,
+    ignored: Sequence[str] = (),
     seed: int = 0,
 ) -> CertifiedHorizon:
     """The last step up to which a model stays within tolerance with probability 1 - alpha.
@@ -178,6 +217,8 @@ def certified_horizon(
             standard deviations. Else the held-out episodes do, and the guarantee is slightly
             approximate.
         allow_training_episodes: Take episodes that occur in `train` all the same.
+        ignored: Names that get an infinite tolerance. Choose them by what they are, or on other
+            episodes: a choice made on these spoils the guarantee.
         seed: Draws the windows.
 
     Raises:
@@ -217,6 +258,11 @@ def certified_horizon(
     if reward_varies[0]:
         units[REWARD] = float(reward_scale[0])
     limits = _limits(tolerance, units)
+    if ignored:
+        judged_names = without_ignored(list(limits), ignored)
+        limits = {
+            name: limit if name in judged_names else math.inf for name, limit in limits.items()
+        }
     # The same number of starts from each episode, since episodes and not windows are exchangeable.
     windows = episode_windows(trajectories, steps, starts_per_episode, seed)
     errors, sizes = _sizes(model, trajectories, windows, judged, units, scale)
@@ -397,6 +443,9 @@ def _left_out_violation(shares: Array, alpha: float) -> float | None:
     # Each episode is judged by what the others alone would certify.
     bounds = (shares.sum(axis=0) - shares + 1) / len(shares)  # [n, H], each without its episode
     steps = np.array([_last_step(row <= alpha + _ROUNDING) for row in bounds])
+    # No window leaves a tolerance within 0 steps: nothing was checked.
+    if not steps.any():
+        return None
     lost = [row[step - 1] if step else 0.0 for row, step in zip(shares, steps, strict=True)]
     return float(np.mean(lost))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.windows import EvaluationWindows
@@ -212,7 +213,9 @@ Standard deviations of the feature.
 """
 
 _NUM_RESAMPLES = 1000
+_NEGLIGIBLE = 1e-12  # a squared error, in squared standard deviations
 _CONFIDENCE = 0.95
+_UPPER = (1 + _CONFIDENCE) / 2
 
 Array = NDArray[np.float64]
 
@@ -337,24 +340,75 @@ def episode_limits(
     The starts of one episode are not independent; resampling starts would make the interval far too
     narrow. A single episode says nothing of how others differ: the limits are 0 and infinity.
     """
+    (means,), num = _resampled_means([values], mask, episodes, seed)
+    low, high = np.nanquantile(means, [1 - _UPPER, _UPPER], axis=0)
+    # Of a single episode nothing can be said about others.
+    low[num < 2], high[num < 2] = 0.0, np.inf
+    return low, high
+
+
+def paired_ratios(
+    values: Array, others: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int
+) -> Array:
+    """Ratios of two root mean squared errors on the same starts, with a 95% band [3, H, C].
+
+    Estimate, lower and upper limit. Both errors are computed from the same resampled episodes, so
+    that episodes that are hard for both do not widen the band. It holds at all H steps at once, of
+    each column by itself: among 32 intervals one would be wrong by chance. It is symmetric in the
+    logarithm, its width that of the largest studentized deviation of the resamples at any step, and
+    Student's t makes it wider where few episodes last so long. A single episode gives 0 and
+    infinity.
+
+    Args:
+        values: Squared errors [W, H, C].
+        others: Squared errors of what they are compared with [W, H, C].
+        mask: Starts that count [W, H].
+        episodes: The episode of each start [W].
+        seed: Of the bootstrap.
+    """
+    counts = mask.sum(axis=0)[:, None]
+    own, other = ((part * mask[..., None]).sum(axis=0) / counts for part in (values, others))
+    (drawn, drawn_other), num = _resampled_means([values, others], mask, episodes, seed)
+    estimate, draws = _log_ratio(own, other), _log_ratio(drawn, drawn_other)
+    error = np.nanstd(draws, axis=0)
+    # Where no resample differs there is nothing to studentize.
+    deviations = np.abs(draws - estimate) / np.where(error > 0, error, np.inf)
+    is_single = num < 2
+    largest = np.nan_to_num(deviations)[:, ~is_single].max(axis=1, initial=0.0)  # [B, C]
+    num = np.maximum(num, 2)
+    # Resamples of few episodes vary too little, and their spread is itself uncertain.
+    small_sample = stdtrit(num - 1, _UPPER) / ndtri(_UPPER) * np.sqrt(num / (num - 1))
+    width = np.quantile(largest, _CONFIDENCE, axis=0) * error * small_sample[:, None]
+    low, high = np.exp(estimate - width), np.exp(estimate + width)
+    low[is_single], high[is_single] = 0.0, np.inf
+    return np.stack([np.exp(estimate), low, high])
+
+
+def _log_ratio(own: Array, other: Array) -> Array:
+    """Of the roots; two errors of nothing are equal."""
+    ratio: Array = 0.5 * (np.log(own + _NEGLIGIBLE) - np.log(other + _NEGLIGIBLE))
+    return ratio
+
+
+def _resampled_means(
+    all_values: Sequence[Array], mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int
+) -> tuple[list[Array], NDArray[np.int64]]:
+    """Means [B, H, C] of each of the values over B resamples, and the number of episodes [H]."""
     numbers, place = np.unique(episodes, return_inverse=True)
-    sums = np.zeros((len(numbers), *values.shape[1:]))
     counts = np.zeros((len(numbers), mask.shape[1]))
-    np.add.at(sums, place, values * mask[..., None])
     np.add.at(counts, place, mask)
     generator = np.random.default_rng(checked_seed(seed))
     # Multinomial counts are the bootstrap of episodes, as one matrix product.
     weights = generator.multinomial(
         len(numbers), np.full(len(numbers), 1 / len(numbers)), size=_NUM_RESAMPLES
     )
-    drawn_counts = weights @ counts
-    drawn_sums = np.tensordot(weights, sums, axes=1)
-    # A resample in which no episode reaches the horizon says nothing about it.
-    means = np.where(
-        drawn_counts[..., None] > 0, drawn_sums / np.maximum(drawn_counts, 1)[..., None], np.nan
-    )
-    low, high = np.nanquantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], axis=0)
-    # Of a single episode nothing can be said about others.
-    is_single = (counts > 0).sum(axis=0) < 2
-    low[is_single], high[is_single] = 0.0, np.inf
-    return low, high
+    drawn_counts = (weights @ counts)[..., None]
+    all_means = []
+    for values in all_values:
+        sums = np.zeros((len(numbers), *values.shape[1:]))
+        np.add.at(sums, place, values * mask[..., None])
+        drawn_sums = np.tensordot(weights, sums, axes=1)
+        # A resample in which no episode reaches the horizon says nothing about it.
+        means = np.where(drawn_counts > 0, drawn_sums / np.maximum(drawn_counts, 1), np.nan)
+        all_means.append(means)
+    return all_means, (counts > 0).sum(axis=0)

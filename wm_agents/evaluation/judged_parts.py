@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.evaluation.error_tables import Array, ErrorCurve, FeatureGroup, episode_limits
+from wm_agents.evaluation.error_tables import (
+    Array,
+    ErrorCurve,
+    FeatureGroup,
+    episode_limits,
+    paired_ratios,
+)
 from wm_agents.evaluation.windows import EvaluationWindows
 
 EXACT = 0.01
@@ -19,7 +25,17 @@ No rule that is righter still counts against it.
 """
 
 AS_GOOD = 1.05
-"""A simple rule does as well as a model up to this ratio of their errors."""
+"""A simple rule does as well as a model up to this ratio of their errors.
+
+What differs by less is a tie, however many episodes can tell the two apart.
+"""
+
+REFERENCES = ("persistence", "mean")
+"""The reference forecasts, persistence and climatology.
+
+They know nothing of actions or dynamics. A prediction that is no better has no skill (Murphy 1988,
+Skill scores based on the mean square error and their relationships to the correlation coefficient).
+"""
 
 _GROUPS_AT_ONCE = 64
 
@@ -34,18 +50,57 @@ class JudgedPart:
         curves: By method the error at every step [H], in standard deviations of what is predicted;
             limits are those of the model, and infinite for the rules. For the termination it is the
             root of the Brier score over that of a constant guess.
-        is_good: Whether the model is good at every step [H].
+        ratios: By rule the model's error over the rule's, and the lower and upper limit of its 95%
+            band [3, H]; see `error_tables.paired_ratios`.
+        is_good: Whether the model is good at every step [H]; see `trusted_steps`.
+        has_skill: Whether the model is clearly better than both reference forecasts after some of
+            the H steps.
     """
 
     name: str
     columns: tuple[int, ...]
     curves: dict[str, ErrorCurve]
+    ratios: dict[str, Array]
     is_good: NDArray[np.bool_]
+    has_skill: bool
 
     @property
     def trusted_steps(self) -> int:
         """The last step up to which the model is good at every step: 0 when it fails at once."""
         return len(self.is_good) if self.is_good.all() else int(np.argmin(self.is_good))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether a reference forecast predicts this about as well as the model.
+
+        The model is clearly better after no step, and not clearly worse after the first. What both
+        get right to a hundredth of a standard deviation is no tie but easy.
+        """
+        is_easy = bool((self.curves["model"].rmse < EXACT).all())
+        # A single episode tells nothing: its limits are infinite.
+        is_known = any(np.isfinite(high[0]) for _, _, high in self.ratios.values())
+        return not self.has_skill and not is_easy and is_known and not self.better_rule(1)
+
+    @property
+    def reference(self) -> str:
+        """The better of the reference forecasts, after one step."""
+        known = [name for name in REFERENCES if name in self.curves]
+        return min(known, key=lambda name: float(self.curves[name].rmse[0]))
+
+    def better_rule(self, step: int) -> str | None:
+        """The best of the simple rules that are clearly better than the model after `step` steps.
+
+        None where there is none.
+        """
+        better = [name for name in self.ratios if self._is_beaten_by(name, step)]
+        if not better:
+            return None
+        return min(better, key=lambda name: float(self.curves[name].rmse[step - 1]))
+
+    def _is_beaten_by(self, rule: str, step: int) -> bool:
+        least = 1.0 if self.is_termination else AS_GOOD
+        ratio, low, _ = self.ratios[rule][:, step - 1]
+        return bool(low > 1 and ratio > least)
 
     @property
     def is_termination(self) -> bool:
@@ -66,26 +121,37 @@ class JudgedPart:
 def trusted_steps(parts: Sequence[JudgedPart]) -> int:
     """The last step up to which the model is good at every step in every part.
 
-    0 when it fails at once.
+    0 when it fails at once, and when it has no skill in any part.
 
     Good means that the upper confidence limit of its error is at most the tolerance, and that no
-    simple rule has a smaller error, unless the model is right to a hundredth of a standard
-    deviation. Of terminations it means that the probabilities are not worse, beyond chance, than a
+    simple rule is clearly better, unless the model is right to a hundredth of a standard deviation.
+    Clearly means beyond what the differences between episodes explain (a paired bootstrap of whole
+    episodes, at all steps at once) and by more than a twentieth. A feature that is tied with a reference forecast at
+    every step has to be no worse than that only, whatever its error: nobody can predict a random
+    walk. It is named beside the number. The reward is held to the tolerance even so, since a plan is made
+    by it. Of terminations good means that the probabilities are not worse, beyond chance, than a
     constant guess of how often episodes end.
     """
+    if not any(part.has_skill for part in parts):
+        return 0
     return min(part.trusted_steps for part in parts)
 
 
 def worst_part(parts: Sequence[JudgedPart]) -> JudgedPart:
     """The part that fails first, and among those the one with the largest error there."""
-    steps = trusted_steps(parts)
+    steps = min(part.trusted_steps for part in parts)
     # Parts that fail first, all at the same step.
     failing = [part for part in parts if part.trusted_steps == steps]
     place = min(steps, len(parts[0].is_good) - 1)
-    # An unsure probability is no error in the sense of the others, so that ends come last among
-    # equals.
+    # What is tied and does not fail says nothing of the model, and an unsure probability is no error
+    # in the sense of the others: both come last among equals.
     return max(
-        failing, key=lambda part: (not part.is_termination, float(part.curves["model"].rmse[place]))
+        failing,
+        key=lambda part: (
+            not (part.is_tied and part.is_good.all()),
+            not part.is_termination,
+            float(part.curves["model"].rmse[place]),
+        ),
     )
 
 
@@ -187,14 +253,33 @@ def _parts_of(
         np.sqrt(limit)
         for limit in episode_limits(squares["model"], windows.is_scored, windows.episodes, seed)
     )
-    best = np.min([values for name, values in rmse.items() if name != "model"], axis=0)
-    # Certainly within tolerance, and no worse than the best rule unless it is exact.
-    is_good = (high <= tolerance) & ((rmse["model"] <= best) | (rmse["model"] < EXACT))
+    ratios = {
+        name: paired_ratios(squares["model"], values, windows.is_scored, windows.episodes, seed)
+        for name, values in squares.items()
+        if name != "model"
+    }
+    is_beaten = np.any([(low > 1) & (ratio > AS_GOOD) for ratio, low, _ in ratios.values()], axis=0)
+    is_no_worse = ~is_beaten | (rmse["model"] < EXACT)
+    # An infinite upper limit is a single episode, which tells nothing of others.
+    is_known = np.isfinite(high)
+    references = [ratios[name] for name in REFERENCES if name in ratios]
+    is_better = is_known & np.all(
+        [(high < 1) & (ratio < 1 / AS_GOOD) for ratio, _, high in references], axis=0
+    )
+    has_skill = is_better.any(axis=0)
+    # A feature without skill is judged by the comparison alone.
+    may_exceed = ~has_skill & np.array([bool(columns) for _, columns in labels])
+    is_good = is_known & is_no_worse & ((high <= tolerance) | may_exceed)
     parts = []
     for place, (label, columns) in enumerate(labels):
         curves = {name: _rule_curve(values[:, place]) for name, values in rmse.items()}
         curves["model"] = ErrorCurve(rmse["model"][:, place], low[:, place], high[:, place])
-        parts.append(JudgedPart(label, columns, curves, is_good[:, place]))
+        own_ratios = {name: values[:, :, place] for name, values in ratios.items()}
+        parts.append(
+            JudgedPart(
+                label, columns, curves, own_ratios, is_good[:, place], bool(has_skill[place])
+            )
+        )
     return parts
 
 
@@ -228,12 +313,16 @@ def termination_part(
     own, constant = (probabilities - outcomes) ** 2, (base_rates - outcomes) ** 2
     # Without a spread, as where every start ends in time, nothing can be told apart.
     spread = np.sqrt(share * (1 - share))
-    # The interval of the difference: a model is kept unless it is worse beyond chance.
-    low, _ = episode_limits((own - constant)[..., None], mask, windows.episodes, seed)
-    is_good = (low[:, 0] <= 0) | (spread == 0)
+    # The interval of the ratio: a model is kept unless it is worse beyond chance.
+    ratios = paired_ratios(own[..., None], constant[..., None], mask, windows.episodes, seed)[
+        ..., 0
+    ]
+    _, low, high = ratios
+    is_good = (low <= 1) | (spread == 0)
+    has_skill = bool(((high < 1) & (spread > 0)).any())
     curves = {}
     for name, squares in (("model", own), ("mean", constant)):
         # In standard deviations of the outcome, like all other errors.
         rmse = np.sqrt((squares * mask).sum(axis=0) / counts) / np.where(spread > 0, spread, 1.0)
         curves[name] = _rule_curve(rmse)
-    return [JudgedPart("termination", (), curves, is_good)]
+    return [JudgedPart("termination", (), curves, {"mean": ratios}, is_good, has_skill)]

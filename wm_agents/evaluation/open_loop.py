@@ -73,6 +73,7 @@ def open_loop_error(
     num_samples: int = 39,
     allow_training_episodes: bool = False,
     tolerance: float = 0.3,
+    ignored: Sequence[str] = (),
     seed: int = 0,
 ) -> OpenLoopReport:
     """Measure a model's k-step error on held-out episodes, beside persistence.
@@ -82,7 +83,8 @@ def open_loop_error(
     How many steps the model can be trusted for is decided by its worst part: each group of features
     by itself, the reward, and the termination where episodes end. A one-hot, the cosine and sine of
     an angle, an array of two or more axes and a key of a Dict space are one group. What never
-    varies cannot be judged.
+    varies cannot be judged. A feature that the model predicts no better than a reference forecast
+    and no worse, as everybody does a random walk, is named and set aside (`OpenLoopReport.tied`).
 
     Args:
         model: The world model.
@@ -102,11 +104,13 @@ def open_loop_error(
             calibration out.
         allow_training_episodes: Score episodes that occur in `train` all the same.
         tolerance: Largest trusted root mean squared error, in standard deviations of the features.
+        ignored: Parts that are not judged, by name (features, groups, "reward", "termination"). The
+            verdict says so. Choose them by what they are, or on other episodes than these.
         seed: Seed of the starts, the samples and the bootstrap.
 
     Raises:
         TrajectoryError: Horizons that no episode reaches or that are not positive, names or groups
-            that do not fit, episodes that were seen in training.
+            that do not fit, episodes that were seen in training, ignored names of nothing.
         ConfigError: No windows, or a tolerance that is none.
         NotFittedError: The model was never fitted.
     """
@@ -167,6 +171,8 @@ def open_loop_error(
             _end_probability(rollout), windows, _base_rates(reference, steps[-1]), seed
         ),
     ] or [_whole(curves, tolerance)]
+    judged = without_ignored([part.name for part in parts], ignored)
+    parts = [part for part in parts if part.name in judged]
     return OpenLoopReport(
         horizons=steps,
         feature_names=names,
@@ -184,6 +190,7 @@ def open_loop_error(
         trusted_steps=trusted_steps(parts),
         parts=tuple(parts),
         tolerance=tolerance,
+        ignored=tuple(ignored),
         rewards=_reward_table(reward_errors, windows, steps, _reward_std(reference)),
         ends=_end_prediction(rollout, windows, steps),
         calibration=interval_calibration(model, starts, windows, steps, scale, num_samples, seed),
@@ -220,7 +227,24 @@ def _whole(curves: dict[str, ErrorCurve], tolerance: float) -> JudgedPart:
     model = curves["model"]
     best = np.min([curve.rmse for name, curve in curves.items() if name != "model"], axis=0)
     is_good = (model.high <= tolerance) & ((model.rmse <= best) | (model.rmse < EXACT))
-    return JudgedPart("all features", (), curves, is_good)
+    # There is no forecast to be better than: what is exact is all that there is to know.
+    return JudgedPart("all features", (), curves, {}, is_good, bool(is_good.any()))
+
+
+def without_ignored(names: Sequence[str], ignored: Sequence[str]) -> list[str]:
+    """The names that are judged.
+
+    Raises:
+        TrajectoryError: Ignored names of nothing that is judged, or all of them.
+    """
+    if isinstance(ignored, str):
+        raise TrajectoryError(f"ignored is a list of names, got {ignored!r}: give [{ignored!r}]")
+    unknown = [name for name in ignored if name not in names]
+    kept = [name for name in names if name not in ignored]
+    if unknown or not kept:
+        problem = f"{unknown} name nothing that varies" if unknown else "nothing is left to judge"
+        raise TrajectoryError(f"ignored={list(ignored)}: {problem}; what varies is {list(names)}")
+    return kept
 
 
 def space_of(env: Any, model: WorldModel) -> Any:

@@ -21,7 +21,7 @@ from wm_agents.evaluation.cost import ModelCost, model_cost
 from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.failures import Failures, find_failures
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
+from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain
 from wm_agents.evaluation.scorecard_page import render_page
 from wm_agents.evaluation.scorecard_sections import (
     branch_section,
@@ -31,6 +31,7 @@ from wm_agents.evaluation.scorecard_sections import (
     program_section,
     what_if_section,
 )
+from wm_agents.evaluation.verdict import verdict
 from wm_agents.evaluation.what_if import WhatIf
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
@@ -47,8 +48,8 @@ class Scorecard:
 
     Attributes:
         title: Heading of the page.
-        verdict: The heading of the page: how far the model can be trusted, what ends that, and
-            which simple rule does as well. The same judgement as `report.trusted_steps` and
+        verdict: The heading of the page: how far the model can be trusted, but for which parts,
+            what ends that, and which simple rule does as well. The same judgement as `report.trusted_steps` and
             `summary["trusted_steps"]`.
         report: The open-loop errors.
         gap: The planning gap, when one was given.
@@ -147,7 +148,7 @@ def scorecard(
         counterfactual: From `what_if`, when the true dynamics were at hand.
         branches: From `wm_envs.branches.branch_coverage`, for a native id.
         novelty: From `ood_auroc`, when there were episodes of several kinds.
-        options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
+        options: The options of `open_loop_error`, such as `train`, `horizons`, `ignored` and `seed`.
 
     Raises:
         TrajectoryError: As `open_loop_error`.
@@ -256,7 +257,11 @@ def _certified(
     if not any(part.columns or part.name == "reward" for part in report.parts):
         return None
     shared = {name: options[name] for name in _OPTIONS if name in options}
-    return certified_horizon(model, trajectories, alpha=alpha, horizon=report.max_horizon, **shared)
+    # Of the ends of episodes nothing is certified in any case.
+    ignored = [name for name in report.ignored if name != "termination"]
+    return certified_horizon(
+        model, trajectories, alpha=alpha, horizon=report.max_horizon, ignored=ignored, **shared
+    )
 
 
 _MIN_EPISODES = 4

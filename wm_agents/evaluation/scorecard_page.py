@@ -8,18 +8,26 @@ import numpy as np
 from wm_agents.evaluation.certified import CertifiedHorizon
 from wm_agents.evaluation.charts import Series, counted, line_chart, number_line, percent, short
 from wm_agents.evaluation.episodes import PlanningGap
-from wm_agents.evaluation.open_loop_report import (
+from wm_agents.evaluation.judged_parts import JudgedPart
+from wm_agents.evaluation.open_loop_report import OpenLoopReport
+from wm_agents.evaluation.scorecard_sections import (
+    episodes_sentence,
+    guarantee_chart,
+    guarantee_section,
+    tolerances,
+)
+from wm_agents.evaluation.verdict import (
     METHOD_NAMES,
-    OpenLoopReport,
     calibration_sentence,
     comparison,
     ends_sentence,
     gap_sentence,
+    listed_parts,
+    middle_horizon,
     named,
     reason,
     verdict,
 )
-from wm_agents.evaluation.scorecard_sections import guarantee_chart, guarantee_section
 
 _COLOURS = {"model": 0, "persistence": 1, "constant_velocity": 2, "ridge": 3, "mean": 4}
 _MAX_ROWS = 16
@@ -118,9 +126,11 @@ def _first_screen(title: str, report: OpenLoopReport, certified: CertifiedHorizo
         number = counted(certified.certified, "step")
         promise = (
             f"guaranteed: {percent(1 - certified.alpha)} of windows of a new episode stay within "
-            f"every tolerance so long (measured: {certified.measured}; calibrated on "
+            f"{tolerances(certified)} so long (measured: {certified.measured}; calibrated on "
             f"{counted(certified.num_episodes, 'episode')})"
         )
+        more = episodes_sentence(certified)
+        promise += more and f". {more}"
         picture = guarantee_chart(certified)
     else:
         number = counted(report.trusted_steps, "step")
@@ -137,7 +147,7 @@ def _first_screen(title: str, report: OpenLoopReport, certified: CertifiedHorizo
 def _summary_section(
     report: OpenLoopReport, gap: PlanningGap | None, certified: CertifiedHorizon | None
 ) -> str:
-    total = comparison(report, _middle(report))
+    total = comparison(report, middle_horizon(report))
     sentences = [reason(report), f"Over all features together, {total[0].lower()}{total[1:]}"]
     if gap is not None:
         sentences.append(gap_sentence(gap))
@@ -145,11 +155,6 @@ def _summary_section(
         f'<h2>In short</h2><p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}'
         f"{_tiles(report, gap, certified)}"
     )
-
-
-def _middle(report: OpenLoopReport) -> int:
-    """The horizon that sentences speak of: 16 steps where they were examined."""
-    return 16 if 16 in report.horizons else report.horizons[-1]
 
 
 def _warnings(report: OpenLoopReport) -> str:
@@ -175,11 +180,15 @@ def _warnings(report: OpenLoopReport) -> str:
 def _tiles(
     report: OpenLoopReport, gap: PlanningGap | None, certified: CertifiedHorizon | None
 ) -> str:
-    step, last, part = _middle(report), report.horizons[-1], report.worst_part
+    step, last, part = middle_horizon(report), report.horizons[-1], report.worst_part
     rule, best = part.best_rule(step)
     at_least = "≥ " if report.trusted_steps == report.max_horizon else ""
+    but_for = f", but for {listed_parts(report.tied)}" if report.tied else ""
     tiles = [
-        (f"{at_least}{report.trusted_steps}", f"trusted steps, of {report.max_horizon} examined"),
+        (
+            f"{at_least}{report.trusted_steps}",
+            f"trusted steps, of {report.max_horizon} examined{but_for}",
+        ),
         (
             short(float(part.curves["model"].rmse[step - 1])),
             f"error of {named(part)}, the worst part, after {counted(step, 'step')}, in standard "
@@ -253,20 +262,25 @@ def _error_section(report: OpenLoopReport, *, has_chart: bool) -> str:
 
 
 def _part_table(report: OpenLoopReport) -> str:
-    """How many steps each part can be trusted for, the worst first."""
-    parts = sorted(report.parts, key=lambda part: part.trusted_steps)
+    """How many steps each part can be trusted for: ties first, then the worst."""
+    parts = sorted(report.parts, key=lambda part: (not part.is_tied, part.trusted_steps))
+    step = middle_horizon(report)
     rows = []
     for part in parts[:_MAX_ROWS]:
         rmse = part.curves["model"].rmse
         steps = f"{part.trusted_steps} of {report.max_horizon}"
-        rows.append(
-            _row(
-                [part.name, steps, *(short(float(rmse[step - 1])) for step in report.horizons)],
-                "td",
-            )
-        )
+        if part.is_tied and part.is_good.all():
+            steps = f"tie with “{METHOD_NAMES[part.reference]}”"
+        errors = [short(float(rmse[step - 1])) for step in report.horizons]
+        rows.append(_row([part.name, steps, *errors, _against_best(part, step)], "td"))
     head = _row(
-        ["part", "trusted steps", *(f"error after {step}" for step in report.horizons)], "th"
+        [
+            "part",
+            "trusted steps",
+            *(f"error after {step}" for step in report.horizons),
+            f"over the best simple rule's after {step}",
+        ],
+        "th",
     )
     rest = len(parts) - len(rows)
     more = (
@@ -275,6 +289,17 @@ def _part_table(report: OpenLoopReport) -> str:
         else ""
     )
     return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>{more}"
+
+
+def _against_best(part: JudgedPart, step: int) -> str:
+    """The model's error over that of the best simple rule with its interval, and the rule."""
+    rule, _ = part.best_rule(step)
+    if rule not in part.ratios:
+        return _NONE
+    ratio, low, high = part.ratios[rule][:, step - 1]
+    # Of a single episode there is no band.
+    band = f" ({short(low)} to {short(high)})" if np.isfinite(high) else ""
+    return f"{short(ratio)}{band}, {METHOD_NAMES[rule]}"
 
 
 def _thinned(horizons: Sequence[int]) -> list[float]:
@@ -499,9 +524,12 @@ def _method_section(report: OpenLoopReport) -> str:
         "memory), then actions",
         "Error": "root mean square over starts, in standard deviations of what is predicted",
         "Trusted": "up to the first step at which, in any part, the interval's upper end passes "
-        f"{report.tolerance:g} "
-        "or a simple rule predicts better; of ends, at which a constant guess has a better Brier "
-        "score beyond chance",
+        f"{report.tolerance:g} or a simple rule predicts clearly better: by more than a twentieth, "
+        "and beyond what the differences between episodes explain (a 95% band from whole episodes "
+        "resampled, the same for both); of ends, at which a constant guess has a better Brier score beyond chance",
+        "Tie": "a part that the model predicts clearly better than “nothing changes” and “the "
+        "average” after no step, and clearly worse after none; a feature that is tied is named and "
+        "set aside; a model that is clearly better in no part is trusted for no step",
         "Parts": "each feature, one-hot, angle or array by itself, the reward, and the end of "
         "episodes where there are "
         "any; what never varies cannot be judged",

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from wm_agents.evaluation.certified import CertifiedHorizon
+from wm_agents.evaluation.certified import (
+    CertifiedHorizon,
+    episodes_to_check,
+    required_episodes,
+)
 from wm_agents.evaluation.charts import Series, counted, line_chart, percent, short
 from wm_agents.evaluation.cost import ModelCost
 from wm_agents.evaluation.failures import Failures
@@ -33,9 +37,10 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
     share = percent(1 - certified.alpha)
     steps = counted(certified.certified, "step")
     promise = (
-        f"In a new episode played in the same way, {share} of windows stay within every tolerance "
-        f"for {steps} (certified {certified.certified} / measured {certified.measured} of "
-        f"{certified.horizon}; {counted(certified.num_episodes, 'episode')})."
+        f"In a new episode played in the same way, {share} of windows stay within "
+        f"{tolerances(certified)} for {steps} (certified {certified.certified} / measured "
+        f"{certified.measured} of {certified.horizon}; "
+        f"{counted(certified.num_episodes, 'episode')})."
     )
     if certified.certified == 0:
         promise = (
@@ -47,17 +52,67 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
     lost = certified.violations_by_name[worst]
     blame = (
         f" “{worst}” leaves its tolerance most often: in {percent(lost)} of windows within "
-        f"{counted(certified.horizon, 'step')}."
+        f"{counted(certified.horizon, 'step')}. A window is lost once a single error passes the "
+        "tolerance; trusted steps are counted by the error's mean square over all windows, which "
+        "is less strict."
         if lost > 0
         else ""
     )
-    if certified.checked_violation is None:
-        return f"{promise}{blame} There are too few episodes to check it on ones left out."
-    return (
-        f"{promise}{blame} Checked by leaving out each episode in turn: "
-        f"{percent(certified.checked_violation)} of windows left the tolerance, where "
-        f"{percent(certified.alpha)} may."
+    more = episodes_sentence(certified)
+    return f"{promise}{more and f' {more}'}{blame}{_check_sentence(certified)}"
+
+
+def tolerances(certified: CertifiedHorizon) -> str:
+    """What a window has to stay within."""
+    if not certified.ignored:
+        return "every tolerance"
+    names = " and ".join(f"“{name}”" for name in certified.ignored)
+    verb = "has" if len(certified.ignored) == 1 else "have"
+    return f"every tolerance ({names} {verb} none, as was asked)"
+
+
+def episodes_sentence(certified: CertifiedHorizon) -> str:
+    """How many held-out episodes would guarantee more, were they like these; else nothing."""
+    episodes = counted(certified.num_episodes, "held-out episode")
+    measured = certified.measured
+    if measured == 0:
+        return (
+            f"More episodes would not help: after 1 step {percent(certified.violations[0])} of "
+            f"windows have left a tolerance, and {percent(certified.alpha)} may."
+        )
+    if certified.certified == certified.horizon:
+        return ""  # no further step was examined
+    if certified.certified == measured:
+        return "All that was measured is guaranteed."
+    needed = certified.episodes_needed(measured)
+    full = (
+        f"No number of episodes would do for the measured {counted(measured, 'step')}"
+        if needed is None
+        else f"About {needed:,} episodes would guarantee the measured {counted(measured, 'step')}"
     )
+    if certified.certified > 0:
+        return f"{full}, if as many windows fail in them."
+    return (
+        f"With {episodes} at most {percent(certified.allowed_share)} of windows may fail, and "
+        f"{percent(certified.violations[0])} did after 1 step: about "
+        f"{certified.episodes_needed():,} would guarantee it, if as many fail in them. {full}."
+    )
+
+
+def _check_sentence(certified: CertifiedHorizon) -> str:
+    """What leaving out each episode in turn found, or why it could not be done."""
+    if certified.checked_violation is not None:
+        return (
+            " Checked by leaving out each episode in turn: "
+            f"{percent(certified.checked_violation)} of windows left the tolerance within what the "
+            f"others guarantee, where {percent(certified.alpha)} may."
+        )
+    needed = required_episodes(certified.alpha) + 1
+    if certified.num_episodes < needed:
+        return f" To check it on episodes that are left out takes at least {needed}."
+    if certified.certified == 0:
+        return ""
+    return " With an episode left out the others guarantee no step, so that it was not checked."
 
 
 def guarantee_chart(certified: CertifiedHorizon) -> str:
@@ -96,12 +151,20 @@ def _interval_table(certified: CertifiedHorizon) -> str:
             cells.append(percent(float(held)) if np.isfinite(held) else "not checked")
         rows.append("".join(f"<td>{escape(text)}</td>" for text in cells))
     table = "".join(f"<tr>{row}</tr>" for row in rows)
+    needed = required_episodes(certified.alpha)
+    shown = certified.coverage[[0, last], :_MAX_FEATURES]
+    unchecked = (
+        ""
+        if np.isfinite(shown).all()
+        else f" Not checked: an interval takes {needed} episodes that last so long, and four fifths "
+        f"of them set it; {episodes_to_check(certified.alpha)} would do."
+    )
     rest = len(certified.feature_names) - _MAX_FEATURES
     more = f" {counted(rest, 'more feature')} in scorecard.json." if rest > 0 else ""
     return (
         f"<details><summary>Intervals of {percent(1 - certified.alpha)}, feature by feature"
         f"</summary><p class=about>Around the prediction; coverage was counted on episodes that "
-        f"did not set the width.{more}</p><div class=scroll><table>{table}</table></div></details>"
+        f"did not set the width.{unchecked}{more}</p><div class=scroll><table>{table}</table></div></details>"
     )
 
 

@@ -14,10 +14,15 @@ from wm_agents.evaluation.certified import (
     certified_horizon,
     certified_steps,
     conformal_half_widths,
+    episodes_to_check,
     required_episodes,
 )
 from wm_agents.evaluation.scorecard import scorecard
-from wm_agents.evaluation.scorecard_sections import guarantee_sentence
+from wm_agents.evaluation.scorecard_sections import (
+    episodes_sentence,
+    guarantee_section,
+    guarantee_sentence,
+)
 
 NAMES = ("place", "count")
 
@@ -143,6 +148,88 @@ def test_what_is_missing_is_named() -> None:
     for alpha in (0.0, 1.0, math.nan, "0.1"):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             certified_horizon(model, more, alpha=alpha)  # type: ignore[arg-type]
+
+
+def with_shares(shares: list[float], num_episodes: int) -> CertifiedHorizon:
+    """A horizon of which each episode lost these shares of its windows by each step."""
+    rows = np.tile(shares, (num_episodes, 1))
+    return CertifiedHorizon(
+        certified=certified_steps(rows, 0.1),
+        measured=int((np.array(shares) <= 0.1).sum()),
+        alpha=0.1,
+        tolerance={"place": 1.0},
+        episode_shares=rows,
+        violations_by_name={"place": shares[-1]},
+        checked_violation=None,
+        reach=np.ones(len(shares)),
+        feature_names=("place",),
+        half_widths=np.ones((len(shares), 1)),
+        coverage=np.full((len(shares), 1), np.nan),
+        num_episodes=num_episodes,
+        num_windows=32 * num_episodes,
+    )
+
+
+def test_how_many_episodes_a_guarantee_takes_at_the_measured_share() -> None:
+    few = with_shares([0.02, 0.04, 0.08, 0.2], 10)
+    # (10 s + 1) / 11 <= .1 allows s = .01, which is less than the .02 of the first step.
+    assert few.allowed_share == pytest.approx(0.01)
+    assert (few.certified, few.measured) == (0, 3)
+    # n >= .9 / (.1 - s): 11.25, 15 and 45.
+    assert [few.episodes_needed(step) for step in (1, 2, 3, 4)] == [12, 15, 45, None]
+    for step in (1, 2, 3):
+        needed = few.episodes_needed(step)
+        assert needed is not None
+        assert with_shares([0.02, 0.04, 0.08, 0.2], needed).certified >= step
+        assert with_shares([0.02, 0.04, 0.08, 0.2], needed - 1).certified < step
+    assert episodes_sentence(few) == (
+        "With 10 held-out episodes at most 1.0% of windows may fail, and 2.0% did after 1 step: "
+        "about 12 would guarantee it, if as many fail in them. About 45 episodes would guarantee "
+        "the measured 3 steps."
+    )
+    assert few.to_json()["episodes_needed"] == 12
+    some = episodes_sentence(with_shares([0.02, 0.04, 0.08, 0.2], 15))
+    assert (
+        some
+        == "About 45 episodes would guarantee the measured 3 steps, if as many windows fail in them."
+    )
+    assert "All that was measured is guaranteed" in episodes_sentence(with_shares([0.0, 0.2], 9))
+    assert "More episodes would not help" in episodes_sentence(with_shares([0.12, 0.2], 99))
+    assert episodes_sentence(with_shares([0.0, 0.0], 9)) == ""
+    never = episodes_sentence(with_shares([0.02, 0.1, 0.2], 10))
+    assert "No number of episodes would do for the measured 2 steps" in never
+
+
+def test_what_was_not_checked_says_why() -> None:
+    few = with_shares([0.02, 0.04], 9)
+    assert "To check it on episodes that are left out takes at least 10" in guarantee_sentence(few)
+    # Where no step is guaranteed no window can leave within it, which says nothing.
+    assert "left the tolerance" not in guarantee_sentence(with_shares([0.02, 0.04], 10))
+    assert "A window is lost once a single error passes the tolerance" in guarantee_sentence(few)
+    assert episodes_to_check(0.1) == 11
+    assert "and four fifths of them set it; 11 would do." in guarantee_section(few, "")
+    # And so it is: with 11 episodes some are counted, with 10 none.
+    for num, is_counted in ((10, False), (11, True)):
+        report = certified_horizon(
+            WalkModel(), walk([20] * num, 5, 0.2), tolerance=1.0, horizon=2, feature_names=NAMES
+        )
+        assert np.isfinite(report.coverage).all() == is_counted
+    lost = certified_horizon(WalkModel(drift=9.0), walk([20] * 12, 5), feature_names=NAMES)
+    assert lost.certified == 0
+    assert lost.checked_violation is None
+
+
+def test_what_is_ignored_has_no_tolerance() -> None:
+    model, test = WalkModel(drift=0.1), walk([20] * 12, seed=2)
+    options: dict[str, Any] = {"feature_names": NAMES, "tolerance": 0.1, "horizon": 4}
+    assert certified_horizon(model, test, **options).certified < 4
+    free = certified_horizon(model, test, ignored=["place", "reward"], **options)
+    assert free.certified == 4
+    assert free.ignored == ("place", "reward")
+    assert "(“place” and “reward” has none, as was asked)" not in guarantee_sentence(free)
+    assert "“place” and “reward” have none, as was asked" in guarantee_sentence(free)
+    with pytest.raises(TrajectoryError, match=r"\['speed'\] name nothing that varies"):
+        certified_horizon(model, test, ignored=["speed"], **options)
 
 
 def test_the_scorecard_shows_it_or_says_what_is_missing(tmp_path: Path) -> None:

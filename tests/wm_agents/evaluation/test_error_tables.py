@@ -1,4 +1,4 @@
-"""Groups of columns: as given, as the space says, and as the data show."""
+"""Groups of columns, as given, as the space says, and as the data show; ratios of errors."""
 
 import gymnasium as gym
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.evaluation.error_tables import FeatureGroup, feature_groups
+from wm_agents.evaluation.error_tables import FeatureGroup, feature_groups, paired_ratios
 
 GENERATOR = np.random.default_rng(0)
 
@@ -112,3 +112,37 @@ def test_given_groups_come_first_and_are_checked():
     for wrong in ({"x": (5,)}, {"x": ()}, {"x": (0,), "y": (0,)}, {"x": (-1,)}):
         with pytest.raises(TrajectoryError, match="group"):
             feature_groups([*"abcde"], rows, given=wrong)
+
+
+def ratios(own, other, seed=0):
+    """Of one start an episode: squared errors [episodes, H]."""
+    mask = np.ones(own.shape, np.bool_)
+    episodes = np.arange(len(own))
+    return paired_ratios(own[..., None], other[..., None], mask, episodes, seed)[..., 0]
+
+
+def test_a_paired_ratio_by_hand():
+    other = np.random.default_rng(1).exponential(size=(10, 3))
+    ratio, low, high = ratios(4 * other, other)
+    # Twice the error in each episode, however much episodes differ: the band has no width.
+    for values in (ratio, low, high):
+        np.testing.assert_allclose(values, 2.0, rtol=1e-6)
+    assert (ratios(np.zeros((4, 2)), np.zeros((4, 2))) == 1).all()
+    _, low, high = ratios(other[:1], other[:1])
+    assert (low == 0).all()
+    assert np.isposinf(high).all()
+    np.testing.assert_array_equal(ratios(other, other[::-1]), ratios(other, other[::-1]))
+
+
+@pytest.mark.parametrize("num_episodes", [4, 10])
+def test_the_band_holds_the_true_ratio_at_all_steps_at_once(num_episodes):
+    # Two forecasts of random walks that err alike in truth, each in its own episodes.
+    generator = np.random.default_rng(0)
+    num_missed = 0
+    for draw in range(100):
+        steps = generator.normal(size=(2, num_episodes, 32))
+        own, other = np.cumsum(steps, axis=2) ** 2
+        _, low, high = ratios(own + other, other + own[::-1], seed=draw)
+        num_missed += bool(((low > 1) | (high < 1)).any())
+    # A pointwise interval would miss in about half of the draws.
+    assert num_missed <= 10

@@ -18,6 +18,7 @@ from wm_agents.evaluation.episodes import planning_gap
 from wm_agents.evaluation.scorecard import scorecard
 
 TRAIN, TEST = walk([40] * 6, seed=1), walk([40] * 8, seed=2, has_ends=True)
+TEST_OF_MANY = walk([20] * 12, seed=2, has_ends=True)
 
 
 class Reader(HTMLParser):
@@ -127,6 +128,19 @@ def test_a_single_episode_gives_valid_files_that_promise_nothing(tmp_path: Path)
     assert content["open_loop"]["curves"]["model"]["high"] == [None] * 4
     assert content["planning_gap"]["closed"]["low"] is None
     assert "error_h1_high" not in card.summary
+
+
+def test_what_is_ignored_stands_on_the_page(tmp_path: Path) -> None:
+    lost = scorecard(WalkModel(drift=9.0), TEST_OF_MANY, tmp_path, horizons=(1, 4))
+    assert lost.certified is not None
+    assert (lost.report.trusted_steps, lost.certified.certified) == (0, 0)
+    options = {"ignored": ["feature 0", "reward", "termination"], "horizons": (1, 4)}
+    card = scorecard(WalkModel(drift=9.0), TEST_OF_MANY, tmp_path, **options)  # type: ignore[arg-type]
+    assert card.certified is not None
+    assert (card.report.trusted_steps, card.certified.certified) == (4, 4)
+    page = card.page_path.read_text(encoding="utf-8")
+    assert "Not judged, as was asked: “feature 0”, “reward” and “termination”." in page
+    assert "“feature 0” and “reward” have none, as was asked" in page
 
 
 def test_many_features_fold_and_a_single_horizon_works(tmp_path: Path) -> None:

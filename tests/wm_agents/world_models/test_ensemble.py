@@ -5,8 +5,8 @@ import torch
 
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import calibration_sentence
 from wm_agents.evaluation.scorecard import scorecard
+from wm_agents.evaluation.verdict import calibration_sentence
 from wm_agents.networks import EnsemblePerceptron
 from wm_agents.protocols import ModelState, WorldModel
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig

@@ -9,8 +9,8 @@ from wm_agents.evaluation.calibration import LEVELS, Calibration
 from wm_agents.evaluation.charts import short
 from wm_agents.evaluation.episodes import planning_gap
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import (
-    EndPrediction,
+from wm_agents.evaluation.open_loop_report import EndPrediction
+from wm_agents.evaluation.verdict import (
     calibration_sentence,
     comparison,
     ends_sentence,
