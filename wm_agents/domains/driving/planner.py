@@ -2,12 +2,14 @@
 
 Each plan draws disturbances of steering, pedals and pace as a few knots, imagines where the policy
 goes with each of them, and takes the best path's actions. The best disturbance is carried to the
-next plan, one step further on. A fallback policy is always a candidate: another plan has to beat it
-by a margin in the least favourable of several judgements, by each member of the model and on tyres
-that grip less. The search is the same for the learned model and the true rules.
+next plan, one step further on. The policy at several paces, from careful to all of the grip, is
+always among the candidates, and so is a fallback policy: another plan has to beat it by a margin.
+What decides between the best few is a quantile of several judgements, by each member of the model
+and on tyres that grip less: the grip is used up to that risk. The search is the same for the learned
+model and the true rules.
 
-planner = DrivingPlanner(LearnedPaths(model, env.parameters, policy), LapObjective(env.parameters))
-agent = PlanningAgent(planner.model, planner)
+planner = planner_for(env.parameters, model)
+agent = PlanningAgent(planner.model, planner, env=env)
 """
 
 from collections.abc import Sequence
@@ -20,11 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.domains.driving.objective import LapObjective
+from wm_agents.domains.driving.racer import Racer, racer_line
 from wm_agents.domains.driving.rollouts import (
     PATH_ACTION,
     Floats,
     LearnedPaths,
     PathModel,
+    Policy,
     TruePaths,
 )
 from wm_agents.errors import ConfigError
@@ -36,12 +40,14 @@ from wm_agents.protocols import (
     Rollout,
     TermObjective,
 )
-from wm_agents.training.config_checks import require_at_least, require_integers
+from wm_agents.training.config_checks import require_at_least, require_between, require_integers
 from wm_envs.driving.expert import Expert
 from wm_envs.rules import Array
 
-POLICY_GRIP = 0.9  # share of the grip that the profile of the disturbed policy uses
-SLOWER_PACE = -0.05
+POLICY_GRIP = 0.9  # share of the grip that the profile of the fallback policy uses
+LIMIT_GRIP = 1.02  # of the profile that bounds the speed of plans, before tyres have lost theirs
+EDGE_MARGIN = 0.0  # m; the whole car is to be on the road
+MAX_SIDESLIP = 0.10  # rad
 STEERING, PEDAL, PACE = range(3)  # columns of a disturbance
 
 
@@ -56,37 +62,49 @@ class DrivingPlannerConfig:
         num_knots: Of the disturbance, linear in between.
         steering_std: Of the knots of the steering.
         pedal_std: Of the knots of the pedals: throttle above 0, brake below.
-        pace_std: Of the knots of the factor on the policy's speed profile.
+        pace_std: Of the knots of the change of the policy's speed profile.
+        paces: Changes of the policy's speed profile, each a candidate; the grip that is used goes
+            with the square. The lowest and the highest bound all plans.
+        num_judged: Candidates, the best by the model's first member, that all scenarios judge.
+        risk: Quantile of a plan's values over the scenarios by which it is judged: 0 is the worst,
+            .5 would be indifferent to risk.
         margin: Seconds by which a plan has to be better than the fallback policy.
         temperature_margin: Degrees by which the tyres are taken to be further from their best
-            temperature than they are, when a plan is compared with the fallback policy: it has to
-            be better with less grip, too.
+            temperature than they are in a scenario, so that they grip less.
         has_policy: False plans from scratch: the disturbances are the actions themselves.
 
     Raises:
-        ConfigError: A count below 1, or a negative standard deviation.
+        ConfigError: A count below 1, a negative standard deviation, or a risk above 1.
     """
 
     horizon: int = 50
-    num_samples: int = 32
-    num_iterations: int = 2
+    num_samples: int = 24
+    num_iterations: int = 1
     num_knots: int = 6
     steering_std: float = 0.01
     pedal_std: float = 0.03
     pace_std: float = 0.012
+    paces: tuple[float, ...] = (-0.05, -0.02, -0.01, 0.0, 0.01)
+    num_judged: int = 4
+    risk: float = 0.0
     margin: float = 0.02
     temperature_margin: float = 4.0
     has_policy: bool = True
 
     def __post_init__(self) -> None:
         require_integers(
-            1, horizon=self.horizon, num_iterations=self.num_iterations, num_knots=self.num_knots
+            1,
+            horizon=self.horizon,
+            num_iterations=self.num_iterations,
+            num_knots=self.num_knots,
+            num_judged=self.num_judged,
         )
-        # The fallback, the last plan and another policy have rows of their own.
-        require_integers(4, num_samples=self.num_samples)
+        # The fallback and the last plan have rows of their own, and so has each pace.
+        require_integers(3 + len(self.paces), num_samples=self.num_samples)
         require_at_least(
             0, steering_std=self.steering_std, pedal_std=self.pedal_std, pace_std=self.pace_std
         )
+        require_between(0, 1, risk=self.risk)
 
     @classmethod
     def from_scratch(cls) -> "DrivingPlannerConfig":
@@ -94,8 +112,10 @@ class DrivingPlannerConfig:
         return cls(
             horizon=45,
             num_samples=64,
+            num_iterations=2,
             steering_std=0.3,
             pedal_std=0.5,
+            paces=(),
             has_policy=False,
         )
 
@@ -105,11 +125,15 @@ def undisturbed(state: ModelState, horizon: int) -> Tensor:
     return torch.zeros(len(state.observations), horizon, 3, dtype=torch.float64)
 
 
-def slower(state: ModelState, horizon: int) -> Tensor:
-    """The policy at a slower pace: disturbances [B, H, 3]."""
-    disturbances = undisturbed(state, horizon)
-    disturbances[:, :, PACE] = SLOWER_PACE
-    return disturbances
+def at_pace(pace: float) -> CandidatePolicy:
+    """The policy with its speed profile changed by this share, as disturbances [B, H, 3]."""
+
+    def candidate(state: ModelState, horizon: int) -> Tensor:
+        disturbances = undisturbed(state, horizon)
+        disturbances[:, :, PACE] = pace
+        return disturbances
+
+    return candidate
 
 
 @dataclass(frozen=True)
@@ -124,17 +148,17 @@ class DrivingPlanner:
     """Plans for cars on one circuit.
 
     Args:
-        model: Imagines paths; its first member searches, all of them judge the outcome.
+        model: Imagines paths; its first member searches, all of them judge the outcome. Its first
+            policy, undisturbed, is the fallback; plans disturb its last one.
         objective: Judges paths, in seconds.
         config: Settings.
-        candidate_policies: Candidates beside the random ones, as disturbances. The first is the
-            fallback. None takes the policy as it is and at a slower pace, or without a policy
-            the action 0.
+        candidate_policies: Candidates beside the random ones, as disturbances. None takes the
+            policy at each of the paces, or without a policy the action 0.
         seed: Draws the disturbances with NumPy's generator of this seed; None draws them with the
             generator that `plan` is given.
 
     Raises:
-        ConfigError: No candidate policy, or more than there are rows for.
+        ConfigError: More candidate policies than there are rows for.
     """
 
     def __init__(
@@ -147,11 +171,11 @@ class DrivingPlanner:
         seed: int | None = None,
     ) -> None:
         if candidate_policies is None:
-            candidate_policies = (undisturbed, slower) if config.has_policy else (undisturbed,)
-        most = 1 + (config.num_samples - 1) // 3
-        if not 1 <= len(candidate_policies) <= most:
+            candidate_policies = [at_pace(pace) for pace in config.paces]
+        most = config.num_samples - 2
+        if len(candidate_policies) > most:
             raise ConfigError(
-                f"{len(candidate_policies)} candidate policies: give 1 to {most}, or raise "
+                f"{len(candidate_policies)} candidate policies: give at most {most}, or raise "
                 "num_samples"
             )
         self.model = model
@@ -166,6 +190,13 @@ class DrivingPlanner:
         # Linear between the knots [H, K].
         self._interpolation = np.maximum(1.0 - np.abs(places[:, None] - knots), 0.0)
         self._stds = np.array([config.steering_std, config.pedal_std, config.pace_std])
+        # The model is best where it was recorded, around the policy: what is carried on must not
+        # drift away.
+        self._low, self._high = -2.0 * self._stds, 2.0 * self._stds
+        self._low[PACE] = min(self._low[PACE], *config.paces, 0.0)
+        self._high[PACE] = max(config.paces, default=self._high[PACE])
+        self._policies = np.full(config.num_samples, model.num_policies - 1)
+        self._policies[0] = 0
         self._scenarios = [
             _Scenario(),
             *(_Scenario(member, config.temperature_margin) for member in range(model.num_members)),
@@ -220,20 +251,20 @@ class DrivingPlanner:
         if best is None:
             best = np.zeros((config.horizon, 3))
         for iteration in range(config.num_iterations):
-            is_first = iteration == 0
             noise = 0.5**iteration * self._noise(generator)
-            disturbances = self._candidates(best, noise, policies, is_first=is_first)
-            rollout = self.model.rollout(state, torch.from_numpy(disturbances))
+            disturbances = self._candidates(best, noise, policies)
+            rollout = self.model.rollout(
+                state, torch.from_numpy(disturbances), policies=self._policies
+            )
             terms = self.objective.terms(rollout, rollout.observations[..., PATH_ACTION])
             values = terms.numpy().sum(axis=1)
             selected = int(values.argmax())
             best = disturbances[selected]
         num_steps = config.num_iterations * config.num_samples * config.horizon
-        if config.has_policy and selected:
-            num_steps += 2 * len(self._scenarios) * config.horizon
-            if not self._beats_fallback(state, disturbances[[0, selected]]):
-                selected = 0
-        # What was best is searched around next time, even where the fallback is executed now.
+        if config.has_policy:
+            # What is selected is carried on, even where the fallback is executed now.
+            selected, best, num_judged = self._select(state, disturbances, values)
+            num_steps += len(self._scenarios) * num_judged * config.horizon
         self._warm_starts[row] = np.vstack([best[1:], best[-1:]])
         return Plan(
             rollout.observations[selected, 1:, PATH_ACTION].float()[None],
@@ -248,20 +279,33 @@ class DrivingPlanner:
             ),
         )
 
-    def _beats_fallback(self, state: ModelState, both: Floats) -> bool:
-        """Whether the second of two plans beats the first, each in its worst scenario."""
-        pair = torch.from_numpy(both)
-        values = []
-        for scenario in self._scenarios:
-            rollout = self.model.rollout(
-                state,
-                pair,
-                member=scenario.member,
-                temperature_margin=scenario.temperature_margin,
-            )
-            values.append(self.objective(rollout, pair).numpy())
-        fallback, plan = np.min(values, axis=0)
-        return bool(plan > fallback + self.config.margin)
+    def _select(
+        self, state: ModelState, disturbances: Floats, values: Floats
+    ) -> tuple[int, Floats, int]:
+        """The candidate to execute, the disturbances to carry on, and how many were judged.
+
+        The best candidates by their values [N] are judged in all scenarios, beside the fallback.
+        """
+        order = np.argsort(-values, kind="stable")
+        judged = np.append(0, order[order > 0][: self.config.num_judged])
+        both = torch.from_numpy(disturbances[judged])
+        judgements = [
+            self.objective(
+                self.model.rollout(
+                    state,
+                    both,
+                    policies=self._policies[judged],
+                    member=scenario.member,
+                    temperature_margin=scenario.temperature_margin,
+                ),
+                both,
+            ).numpy()
+            for scenario in self._scenarios
+        ]
+        merits = np.quantile(judgements, self.config.risk, axis=0)
+        best = 1 + int(merits[1:].argmax())
+        is_better = merits[best] > merits[0] + self.config.margin
+        return int(judged[best]) if is_better else 0, disturbances[judged[best]], len(judged)
 
     def _noise(self, generator: torch.Generator) -> Floats:
         """Disturbances [N, H, 3] around 0."""
@@ -273,24 +317,19 @@ class DrivingPlanner:
         noise: Floats = self._stds * np.einsum("hk,nka->nha", self._interpolation, knots)
         return noise
 
-    def _candidates(
-        self, best: Floats, noise: Floats, policies: list[Floats], *, is_first: bool
-    ) -> Floats:
-        """Disturbances [N, H, 3]: the fallback, the last plan, and others drawn around it.
+    def _candidates(self, best: Floats, noise: Floats, policies: list[Floats]) -> Floats:
+        """Disturbances [N, H, 3]: the fallback, the last plan, the candidate policies, and others.
 
-        At first, others are drawn around the policy as well.
+        Every third of the others is drawn around the policy, the rest around the last plan.
         """
         disturbances = best + noise
-        if is_first and self.config.has_policy:
-            disturbances[2::3] = noise[2::3]
-            for number, policy in enumerate(policies[1:], start=1):
-                disturbances[3 * number] = policy
-        disturbances[0] = policies[0]
-        disturbances[1] = best
         if self.config.has_policy:
-            # The model is best where it was recorded, around the policy: what is carried on must
-            # not drift away.
-            np.clip(disturbances, -2.0 * self._stds, 2.0 * self._stds, out=disturbances)
+            disturbances[2::3] = noise[2::3]
+            np.clip(disturbances, self._low, self._high, out=disturbances)
+        disturbances[0] = 0.0
+        disturbances[1] = best
+        for number, policy in enumerate(policies, start=2):
+            disturbances[number] = policy
         return disturbances
 
 
@@ -309,9 +348,18 @@ def planner_for(
         config: Settings.
         seed: See `DrivingPlanner`.
     """
-    policy = Expert(parameters, POLICY_GRIP)
-    disturbed = policy if config.has_policy else None
-    model: PathModel = TruePaths(parameters, disturbed)
+    policies: list[Policy] = []
+    objective = LapObjective(parameters)
+    if config.has_policy:
+        policies = [Expert(parameters, POLICY_GRIP), Racer(parameters)]
+        objective = LapObjective(
+            parameters,
+            racer_line(parameters),
+            limit_grip=LIMIT_GRIP,
+            edge_margin=EDGE_MARGIN,
+            max_sideslip=MAX_SIDESLIP,
+        )
+    model: PathModel = TruePaths(parameters, *policies)
     if dynamics is not None:
-        model = LearnedPaths(dynamics, parameters, disturbed)
-    return DrivingPlanner(model, LapObjective(parameters), config, seed=seed)
+        model = LearnedPaths(dynamics, parameters, *policies)
+    return DrivingPlanner(model, objective, config, seed=seed)
