@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wm_envs.driving import dynamics
 from wm_envs.driving.spline import ClosedSpline, evaluate, second_derivatives
 from wm_envs.driving.track import Track
-from wm_envs.errors import MissingExtraError
+from wm_envs.errors import MissingExtraError, OptionError
 from wm_envs.kernel import kernel
 from wm_envs.rules import Array
 
@@ -85,8 +85,11 @@ def racing_line(
             bends count for little; the higher it is, the more the sharpest bends are opened.
 
     Raises:
+        OptionError: An exponent below 2.
         MissingExtraError: scipy is not installed.
     """
+    if not exponent >= 2.0:
+        raise OptionError(f"exponent={exponent}: give 2, for the least squared curvature, or more")
     num_knots = round(track.length / GRID)
     knots = np.linspace(0.0, track.length, num_knots, endpoint=False)
     offsets = (

@@ -68,19 +68,23 @@ def drive_laps(
     observation, info = env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     lap_times: list[float] = []
-    seconds, num_decisions, has_ended = 0.0, 0, False
+    seconds, num_decisions, num_steps, has_ended = 0.0, 0, 0, False
     while len(lap_times) < num_laps and num_decisions < max_decisions and not has_ended:
         state_row = env.clone_state()
         began = time.process_time()
         plan = planner.plan(planning_state(planner.model, env, observation), generator)
         seconds += time.process_time() - began
         if on_plan is not None:
-            on_plan(num_decisions, observation, plan, state_row)
+            on_plan(num_steps, observation, plan, state_row)
         num_decisions += 1
-        observation, _, terminated, truncated, info = env.step(plan.actions[0, 0].numpy())
-        has_ended = terminated or truncated
-        if info["lap_time"] > 0:
-            lap_times.append(float(info["lap_time"]))
+        for action in plan.actions[0, : planner.config.steps_per_plan].numpy():
+            observation, _, terminated, truncated, info = env.step(action)
+            num_steps += 1
+            has_ended = terminated or truncated
+            if info["lap_time"] > 0:
+                lap_times.append(float(info["lap_time"]))
+            if has_ended:
+                break
     return {
         "is_clean": len(lap_times) == num_laps,
         "lap_times": lap_times,

@@ -45,9 +45,7 @@ from wm_envs.driving.expert import Expert
 from wm_envs.rules import Array
 
 POLICY_GRIP = 0.9  # share of the grip that the profile of the fallback policy uses
-LIMIT_GRIP = 1.02  # of the profile that bounds the speed of plans, before tyres have lost theirs
 EDGE_MARGIN = 0.0  # m; the whole car is to be on the road
-MAX_SIDESLIP = 0.10  # rad
 STEERING, PEDAL, PACE = range(3)  # columns of a disturbance
 
 
@@ -69,8 +67,13 @@ class DrivingPlannerConfig:
         risk: Quantile of a plan's values over the scenarios by which it is judged: 0 is the worst,
             .5 would be indifferent to risk.
         margin: Seconds by which a plan has to be better than the fallback policy.
+        limit_grip: Share of the peak grip of the profile that bounds the speed of plans, before
+            what tyres have lost of theirs.
+        max_sideslip: Sideslip at which it begins to cost, rad.
         temperature_margin: Degrees by which the tyres are taken to be further from their best
             temperature than they are in a scenario, so that they grip less.
+        steps_per_plan: Steps of a plan that are driven before the next one; `drive_laps` does so,
+            while `PlanningAgent` plans at each step and takes 1.
         has_policy: False plans from scratch: the disturbances are the actions themselves.
 
     Raises:
@@ -87,8 +90,11 @@ class DrivingPlannerConfig:
     paces: tuple[float, ...] = (-0.05, -0.02, -0.01, 0.0, 0.01)
     num_judged: int = 4
     risk: float = 0.0
-    margin: float = 0.02
+    margin: float = 0.0
+    limit_grip: float = 1.06
+    max_sideslip: float = 0.12
     temperature_margin: float = 4.0
+    steps_per_plan: int = 1
     has_policy: bool = True
 
     def __post_init__(self) -> None:
@@ -98,6 +104,7 @@ class DrivingPlannerConfig:
             num_iterations=self.num_iterations,
             num_knots=self.num_knots,
             num_judged=self.num_judged,
+            steps_per_plan=self.steps_per_plan,
         )
         # The fallback and the last plan have rows of their own, and so has each pace.
         require_integers(3 + len(self.paces), num_samples=self.num_samples)
@@ -118,6 +125,10 @@ class DrivingPlannerConfig:
             paces=(),
             has_policy=False,
         )
+
+
+TIMED_LAPS = DrivingPlannerConfig(steps_per_plan=2)
+"""The settings of timed laps: a plan each 0.04 s."""
 
 
 def undisturbed(state: ModelState, horizon: int) -> Tensor:
@@ -197,9 +208,9 @@ class DrivingPlanner:
         self._high[PACE] = max(config.paces, default=self._high[PACE])
         self._policies = np.full(config.num_samples, model.num_policies - 1)
         self._policies[0] = 0
+        # Beside that of the search: the first member with the tyres as they are.
         self._scenarios = [
-            _Scenario(),
-            *(_Scenario(member, config.temperature_margin) for member in range(model.num_members)),
+            _Scenario(member, config.temperature_margin) for member in range(model.num_members)
         ]
 
     @torch.no_grad()
@@ -232,6 +243,9 @@ class DrivingPlanner:
                     for name in self.objective.term_names
                 },
                 torch.cat([each.selected for each in candidates]),
+                torch.cat([each.judgements for each in candidates if each.judgements is not None])
+                if self.config.has_policy
+                else None,
             ),
         )
 
@@ -261,11 +275,18 @@ class DrivingPlanner:
             selected = int(values.argmax())
             best = disturbances[selected]
         num_steps = config.num_iterations * config.num_samples * config.horizon
+        judgements = None
         if config.has_policy:
-            # What is selected is carried on, even where the fallback is executed now.
-            selected, best, num_judged = self._select(state, disturbances, values)
-            num_steps += len(self._scenarios) * num_judged * config.horizon
-        self._warm_starts[row] = np.vstack([best[1:], best[-1:]])
+            judgements = self._judge(state, disturbances, values)  # [S, N]
+            merits = np.quantile(judgements, config.risk, axis=0)  # NaN where not judged
+            num_steps += int(np.isfinite(judgements[1:]).sum()) * config.horizon
+            selected = 1 + int(np.nanargmax(merits[1:]))
+            # What is best is carried on, even where the fallback is executed now.
+            best = disturbances[selected]
+            if merits[selected] <= merits[0] + config.margin:
+                selected = 0
+        driven = min(config.steps_per_plan, config.horizon - 1)
+        self._warm_starts[row] = np.vstack([best[driven:], np.repeat(best[-1:], driven, axis=0)])
         return Plan(
             rollout.observations[selected, 1:, PATH_ACTION].float()[None],
             torch.tensor([values[selected]]),
@@ -276,36 +297,30 @@ class DrivingPlanner:
                 ),
                 dict(zip(self.objective.term_names, terms.T[:, None], strict=True)),
                 torch.tensor([selected]),
+                None if judgements is None else torch.from_numpy(judgements)[None],
             ),
         )
 
-    def _select(
-        self, state: ModelState, disturbances: Floats, values: Floats
-    ) -> tuple[int, Floats, int]:
-        """The candidate to execute, the disturbances to carry on, and how many were judged.
+    def _judge(self, state: ModelState, disturbances: Floats, values: Floats) -> Floats:
+        """Values [S, N] of the fallback and of the best candidates in all scenarios.
 
-        The best candidates by their values [N] are judged in all scenarios, beside the fallback.
+        The best are those of the highest values [N]; NaN for the rest.
         """
         order = np.argsort(-values, kind="stable")
         judged = np.append(0, order[order > 0][: self.config.num_judged])
         both = torch.from_numpy(disturbances[judged])
-        judgements = [
-            self.objective(
-                self.model.rollout(
-                    state,
-                    both,
-                    policies=self._policies[judged],
-                    member=scenario.member,
-                    temperature_margin=scenario.temperature_margin,
-                ),
+        judgements = np.full((1 + len(self._scenarios), len(values)), np.nan)
+        judgements[0, judged] = values[judged]
+        for scenario, row in zip(self._scenarios, judgements[1:], strict=True):
+            rollout = self.model.rollout(
+                state,
                 both,
-            ).numpy()
-            for scenario in self._scenarios
-        ]
-        merits = np.quantile(judgements, self.config.risk, axis=0)
-        best = 1 + int(merits[1:].argmax())
-        is_better = merits[best] > merits[0] + self.config.margin
-        return int(judged[best]) if is_better else 0, disturbances[judged[best]], len(judged)
+                policies=self._policies[judged],
+                member=scenario.member,
+                temperature_margin=scenario.temperature_margin,
+            )
+            row[judged] = self.objective(rollout, both).numpy()
+        return judgements
 
     def _noise(self, generator: torch.Generator) -> Floats:
         """Disturbances [N, H, 3] around 0."""
@@ -355,9 +370,9 @@ def planner_for(
         objective = LapObjective(
             parameters,
             racer_line(parameters),
-            limit_grip=LIMIT_GRIP,
+            limit_grip=config.limit_grip,
             edge_margin=EDGE_MARGIN,
-            max_sideslip=MAX_SIDESLIP,
+            max_sideslip=config.max_sideslip,
         )
     model: PathModel = TruePaths(parameters, *policies)
     if dynamics is not None:

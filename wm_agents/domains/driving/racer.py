@@ -219,11 +219,11 @@ def act(
 
 
 @kernel
-def axle_grip(left: float, right: float, left_wear: float, right_wear: float, scale: float) -> float:
+def axle_grip(
+    left: float, right: float, left_wear: float, right_wear: float, scale: float
+) -> float:
     """The friction of an axle from the temperatures, C, and the wear of its tyres."""
-    return 0.5 * (
-        dynamics.grip(left, left_wear, scale) + dynamics.grip(right, right_wear, scale)
-    )
+    return 0.5 * (dynamics.grip(left, left_wear, scale) + dynamics.grip(right, right_wear, scale))
 
 
 @kernel

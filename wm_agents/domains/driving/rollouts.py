@@ -18,6 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.domains.driving import racer
 from wm_agents.domains.driving.network import (
     ACTUATORS,
     LARGE_SLIP,
@@ -29,7 +30,6 @@ from wm_agents.domains.driving.network import (
     Force,
     Motion,
 )
-from wm_agents.domains.driving import racer
 from wm_agents.domains.driving.observations import (
     LAST_POSITION,
     MAX_OFFSET,
@@ -162,7 +162,7 @@ class _Paths:
         if policies is None:
             return np.zeros(len(disturbances), np.int64)
         if len(policies) != len(disturbances) or not (
-            0 <= policies.min() and policies.max() < self.num_policies
+            policies.min() >= 0 and policies.max() < self.num_policies
         ):
             raise ConfigError(
                 f"policies={policies}: give one of 0 to {self.num_policies - 1} for each of the "
@@ -182,9 +182,7 @@ class TruePaths(_Paths):
 
     num_members = 1
 
-    def __init__(
-        self, parameters: Array, *policies: Policy | None, num_substeps: int = 1
-    ) -> None:
+    def __init__(self, parameters: Array, *policies: Policy | None, num_substeps: int = 1) -> None:
         super().__init__(parameters.copy(), *policies)
         self._parameters["num_substeps"] = num_substeps
 
