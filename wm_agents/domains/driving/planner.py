@@ -44,7 +44,7 @@ from wm_agents.training.config_checks import require_at_least, require_between, 
 from wm_envs.driving.expert import Expert
 from wm_envs.rules import Array
 
-POLICY_GRIP = 0.9  # share of the grip that the profile of the fallback policy uses
+POLICY_GRIP = 0.9  # share of the grip that the profile of the careful policy uses
 EDGE_MARGIN = 0.0  # m; the whole car is to be on the road
 STEERING, PEDAL, PACE = range(3)  # columns of a disturbance
 
@@ -106,8 +106,8 @@ class DrivingPlannerConfig:
             num_judged=self.num_judged,
             steps_per_plan=self.steps_per_plan,
         )
-        # The fallback and the last plan have rows of their own, and so has each pace.
-        require_integers(3 + len(self.paces), num_samples=self.num_samples)
+        # The fallback, the last plan, each pace and a careful policy have rows of their own.
+        require_integers(4 + len(self.paces), num_samples=self.num_samples)
         require_at_least(
             0, steering_std=self.steering_std, pedal_std=self.pedal_std, pace_std=self.pace_std
         )
@@ -159,8 +159,9 @@ class DrivingPlanner:
     """Plans for cars on one circuit.
 
     Args:
-        model: Imagines paths; its first member searches, all of them judge the outcome. Its first
-            policy, undisturbed, is the fallback; plans disturb its last one.
+        model: Imagines paths; its first member searches, all of them judge the outcome. Plans
+            disturb its first policy, which undisturbed is the fallback; other policies, more
+            careful ones, are candidates as they are.
         objective: Judges paths, in seconds.
         config: Settings.
         candidate_policies: Candidates beside the random ones, as disturbances. None takes the
@@ -183,7 +184,7 @@ class DrivingPlanner:
     ) -> None:
         if candidate_policies is None:
             candidate_policies = [at_pace(pace) for pace in config.paces]
-        most = config.num_samples - 2
+        most = config.num_samples - 1 - model.num_policies
         if len(candidate_policies) > most:
             raise ConfigError(
                 f"{len(candidate_policies)} candidate policies: give at most {most}, or raise "
@@ -206,8 +207,10 @@ class DrivingPlanner:
         self._low, self._high = -2.0 * self._stds, 2.0 * self._stds
         self._low[PACE] = min(self._low[PACE], *config.paces, 0.0)
         self._high[PACE] = max(config.paces, default=self._high[PACE])
-        self._policies = np.full(config.num_samples, model.num_policies - 1)
-        self._policies[0] = 0
+        # Careful policies have the last rows, undisturbed.
+        self._policies = np.zeros(config.num_samples, np.int64)
+        num_others = model.num_policies - 1
+        self._policies[config.num_samples - num_others :] = 1 + np.arange(num_others)
         # Beside that of the search: the first member with the tyres as they are.
         self._scenarios = [
             _Scenario(member, config.temperature_margin) for member in range(model.num_members)
@@ -341,6 +344,7 @@ class DrivingPlanner:
         if self.config.has_policy:
             disturbances[2::3] = noise[2::3]
             np.clip(disturbances, self._low, self._high, out=disturbances)
+        disturbances[self._policies > 0] = 0.0
         disturbances[0] = 0.0
         disturbances[1] = best
         for number, policy in enumerate(policies, start=2):
@@ -366,7 +370,7 @@ def planner_for(
     policies: list[Policy] = []
     objective = LapObjective(parameters)
     if config.has_policy:
-        policies = [Expert(parameters, POLICY_GRIP), Racer(parameters)]
+        policies = [Racer(parameters), Expert(parameters, POLICY_GRIP)]
         objective = LapObjective(
             parameters,
             racer_line(parameters),
