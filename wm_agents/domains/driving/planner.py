@@ -81,18 +81,18 @@ class DrivingPlannerConfig:
     """
 
     horizon: int = 50
-    num_samples: int = 24
+    num_samples: int = 16
     num_iterations: int = 1
     num_knots: int = 6
-    steering_std: float = 0.01
-    pedal_std: float = 0.03
-    pace_std: float = 0.012
-    paces: tuple[float, ...] = (-0.05, -0.02, -0.01, 0.0, 0.01)
-    num_judged: int = 4
+    steering_std: float = 0.0
+    pedal_std: float = 0.0
+    pace_std: float = 0.03
+    paces: tuple[float, ...] = (-0.05, -0.02, 0.01, 0.02, 0.03, 0.05)
+    num_judged: int = 3
     risk: float = 0.0
     margin: float = 0.0
     limit_grip: float = 1.06
-    max_sideslip: float = 0.12
+    max_sideslip: float = 0.07
     temperature_margin: float = 4.0
     steps_per_plan: int = 1
     has_policy: bool = True
