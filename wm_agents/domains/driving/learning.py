@@ -39,6 +39,7 @@ BOLD = DrivingPlannerConfig(
     pace_std=0.012,
     paces=(-0.05, -0.02, -0.01, 0.0, 0.01),
     margin=0.0,
+    racing_grip=0.96,
     limit_grip=1.06,
     max_sideslip=0.12,
     temperature_margin=4.0,

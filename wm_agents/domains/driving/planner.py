@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.domains.driving.objective import LapObjective
-from wm_agents.domains.driving.racer import Racer, racer_line
+from wm_agents.domains.driving.racer import RACING_GRIP, Racer, racer_line
 from wm_agents.domains.driving.rollouts import (
     PATH_ACTION,
     Floats,
@@ -67,6 +67,7 @@ class DrivingPlannerConfig:
         risk: Quantile of a plan's values over the scenarios by which it is judged: 0 is the worst,
             .5 would be indifferent to risk.
         margin: Seconds by which a plan has to be better than the fallback policy.
+        racing_grip: Share of the peak grip of the profile of the racer, which plans disturb.
         limit_grip: Share of the peak grip of the profile that bounds the speed of plans, before
             what tyres have lost of theirs.
         max_sideslip: Sideslip at which it begins to cost, rad.
@@ -86,12 +87,13 @@ class DrivingPlannerConfig:
     num_knots: int = 6
     steering_std: float = 0.0
     pedal_std: float = 0.0
-    pace_std: float = 0.03
-    paces: tuple[float, ...] = (-0.05, -0.02, 0.01, 0.02, 0.03, 0.05)
+    pace_std: float = 0.02
+    paces: tuple[float, ...] = (-0.05, -0.02, 0.01, 0.02, 0.03)
     num_judged: int = 3
     risk: float = 0.0
     margin: float = 0.0
-    limit_grip: float = 1.06
+    racing_grip: float = RACING_GRIP
+    limit_grip: float = 1.0
     max_sideslip: float = 0.07
     temperature_margin: float = 4.0
     steps_per_plan: int = 1
@@ -370,7 +372,7 @@ def planner_for(
     policies: list[Policy] = []
     objective = LapObjective(parameters)
     if config.has_policy:
-        policies = [Racer(parameters), Expert(parameters, POLICY_GRIP)]
+        policies = [Racer(parameters, config.racing_grip), Expert(parameters, POLICY_GRIP)]
         objective = LapObjective(
             parameters,
             racer_line(parameters),

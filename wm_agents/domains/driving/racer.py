@@ -22,7 +22,7 @@ from wm_envs.driving.track import TABLES, Track, track_of
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array
 
-RACING_GRIP = 0.96  # share of the peak grip of the profile; tyres in a race have .96 to .99 of it
+RACING_GRIP = 0.94  # share of the peak grip of the profile; hot tyres have .96 to .99 of the peak
 LINE_EXPONENT = 3.0  # of the curvature; 2 is the expert's line, 4 laps slower again
 LINE_MARGIN = 0.8  # m; half a car, so that the whole car is on the road
 
