@@ -1,14 +1,15 @@
 """Laps on unseen circuits: planned in the learned model, in the true rules, and the expert's.
 
     python -m benchmarks.driving_planning --output-dir runs/driving_planning
-    python -m benchmarks.driving_planning --drivers policy
+    python -m benchmarks.driving_planning --drivers policy racer
     python -m benchmarks.driving_planning --from-scratch --circuit-names Silverstone Spielberg --start-seeds 0
 
 One model is learned on the training circuits. Each circuit is lapped twice from random places, the
 same for all drivers; the second lap counts, and both have to be clean. Settings were fixed on
 training circuits. Results are written after each place; those of drivers that are not named stay as
-they are. The policy is what plans disturb, undisturbed. From scratch, the planner's candidates are
-plain actions, without that policy.
+they are. The racer is what plans disturb, undisturbed; the policy is the careful one, at 0.90 of the
+grip, which is among their candidates and which plans of earlier versions disturbed. From scratch,
+the planner's candidates are plain actions, without either.
 """
 
 import math
@@ -25,7 +26,7 @@ from wm_agents.domains.driving.laps import drive_laps, expert_laps, policy_laps,
 from wm_agents.domains.driving.learning import DrivingLearningConfig, learn_driving_model
 from wm_agents.domains.driving.network import DrivingModel
 from wm_agents.domains.driving.observations import CircuitMap
-from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
+from wm_agents.domains.driving.planner import TIMED_LAPS, DrivingPlannerConfig, planner_for
 from wm_agents.domains.driving.recording import split_circuits
 from wm_agents.domains.driving.rollouts import CompiledDynamics
 from wm_agents.evaluation.statistics import stratified_bootstrap, wilson_interval
@@ -34,8 +35,8 @@ from wm_envs.driving.expert import line_of
 
 CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
 NUM_TRAINING_CIRCUITS = 10
-Driver = Literal["learned", "oracle", "policy", "expert"]
-DRIVERS: tuple[Driver, ...] = ("learned", "oracle", "policy", "expert")
+Driver = Literal["learned", "oracle", "racer", "policy", "expert"]
+DRIVERS: tuple[Driver, ...] = ("learned", "oracle", "racer", "policy", "expert")
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,11 @@ def one_start(
     for name in config.drivers:
         if name == "expert":
             row[name] = lapped(expert_laps(path, config.laps, start_seed), config)
-        elif name == "policy":
-            times = policy_laps(path, config.laps, start_seed, config.max_decisions)
+        elif name in ("policy", "racer"):
+            is_racer = name == "racer"
+            times = policy_laps(
+                path, config.laps, start_seed, config.max_decisions, is_racer=is_racer
+            )
             row[name] = lapped(times, config)
         else:
             row[name] = planned(path, model if name == "learned" else None, start_seed, config)
@@ -147,9 +151,7 @@ def planned(
 ) -> dict[str, Any]:
     """Planned in the model, or with None in the true rules, from a random place."""
     env = timed_env(path, is_random_start=True)
-    settings = (
-        DrivingPlannerConfig.from_scratch() if config.from_scratch else DrivingPlannerConfig()
-    )
+    settings = DrivingPlannerConfig.from_scratch() if config.from_scratch else TIMED_LAPS
     return drive_laps(
         env,
         planner_for(env.parameters, model, settings, seed=start_seed),
@@ -184,6 +186,7 @@ def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "learned_clean_share_95": [rate.low, rate.high],
         **means,
         "limit_mean_lap": mean([row["limit"] for row in clean]),
+        "learned_over_limit": ratio(clean, "limit"),
         **{
             f"learned_over_{driver}": ratio(clean, driver)
             for driver in drivers
@@ -198,6 +201,11 @@ def mean(values: list[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
+def lap_of(row: dict[str, Any], driver: str) -> float:
+    """The second lap of a driver, or the limit, s."""
+    return float(row["limit"] if driver == "limit" else row[driver]["lap_times"][-1])
+
+
 def ratio(rows: list[dict[str, Any]], other: str) -> dict[str, float] | None:
     """Mean ratio of second laps with its 95% interval; starts are drawn again within each circuit.
 
@@ -207,7 +215,7 @@ def ratio(rows: list[dict[str, Any]], other: str) -> dict[str, float] | None:
     by_circuit: dict[str, list[float]] = {}
     for row in rows:
         by_circuit.setdefault(row["circuit"], []).append(
-            row["learned"]["lap_times"][-1] / row[other]["lap_times"][-1]
+            row["learned"]["lap_times"][-1] / lap_of(row, other)
         )
     num_starts = min(map(len, by_circuit.values()), default=0)
     if num_starts < 2:

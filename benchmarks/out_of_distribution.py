@@ -22,7 +22,9 @@ import torch
 import tyro
 
 from benchmarks.report import RESULTS, add_missing_rows
-from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
+from wm_agents.domains.driving.objective import LapObjective
+from wm_agents.domains.driving.planner import DrivingPlanner, DrivingPlannerConfig
+from wm_agents.domains.driving.rollouts import TruePaths
 from wm_agents.evaluation.out_of_distribution import (
     GuardedAgent,
     OODDetector,
@@ -210,7 +212,16 @@ STEPS = 250  # of a drive, 5 s
 SLIPPERY = 0.7
 POLICY_GRIP = 0.9  # share of the grip that the drivers' speeds use
 WET = 0.6  # grip of the road that the careful driver believes in
-SEARCH = DrivingPlannerConfig(horizon=25, num_samples=8, num_iterations=1)  # small, for one core
+# Small, for one core, and around the careful policy alone, without the racer.
+SEARCH = DrivingPlannerConfig(
+    horizon=25,
+    num_samples=8,
+    steering_std=0.01,
+    pedal_std=0.03,
+    pace_std=0.012,
+    paces=(-0.05,),
+    margin=0.02,
+)
 
 
 @dataclass
@@ -310,7 +321,8 @@ def planned_drive(seed: int, grip: float, detector: OODDetector | None) -> dict[
     """One drive of the planner, handed over to the careful driver once it is surprised."""
     env = DrivingEnv(**OPTIONS, grip_scale=grip, time_limit=STEPS)
     known = DrivingEnv(**OPTIONS)
-    planner = planner_for(known.parameters, config=SEARCH, seed=seed)
+    model = TruePaths(known.parameters, Expert(known.parameters, POLICY_GRIP))
+    planner = DrivingPlanner(model, LapObjective(known.parameters), SEARCH, seed=seed)
     agent: Any = PlanningAgent(planner.model, planner, env=env, seed=seed)
     if detector is not None:
         agent = GuardedAgent(agent, Driver(WET), detector, alpha=0.05)

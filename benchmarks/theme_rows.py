@@ -316,7 +316,8 @@ def lap_rows(planning: Figures, scratch: Figures) -> Iterator[Row]:
     for driver, words in (
         ("learned", "planner in the learned model"),
         ("oracle", "planner with the true rules"),
-        ("policy", "the policy that the planner starts from, alone"),
+        ("racer", "the racer that plans disturb, alone"),
+        ("policy", "the careful policy at 0.90 of the grip, alone"),
         ("expert", "expert"),
     ):
         clean = f"{planning[f'{driver}_clean_drives']} of {planning['drives']}"

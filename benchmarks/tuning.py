@@ -309,7 +309,9 @@ UNTUNED = {
         "dream's data alone; its settings were found on these seeds"
     ),
     "driving_models": _SETTINGS,
-    "driving_planning": "settings of the planner were found on training circuits, the expert's by hand",
+    "driving_planning": (
+        "settings of the planner and the racer were found on training circuits, the expert's by hand"
+    ),
     "driving_planning_from_scratch": "one place and hand-chosen settings",
     "forecast_votes": _SIMPLE,
     "irl_adversarial": "cloning has one configuration",

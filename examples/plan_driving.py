@@ -22,13 +22,15 @@ import tyro
 import wm_agents as wma
 from wm_agents.domains.driving.laps import drive_laps, expert_laps, timed_env
 from wm_agents.domains.driving.learning import (
+    BOLD,
     DrivingLearningConfig,
     learn_driving_model,
     training_circuits,
 )
 from wm_agents.domains.driving.network import DrivingModel
 from wm_agents.domains.driving.observations import CircuitMap
-from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
+from wm_agents.domains.driving.planner import TIMED_LAPS, DrivingPlannerConfig, planner_for
+from wm_agents.domains.driving.racer import racer_line
 from wm_agents.domains.driving.recording import split_circuits
 from wm_agents.domains.driving.trace import DecisionTrace, LapFilm
 from wm_agents.training.cards import write_card
@@ -83,13 +85,14 @@ def main(config: Config) -> dict[str, Any]:
     if config.laps < 1:
         raise wma.ConfigError(f"laps={config.laps}: drive at least 1")
     env = timed_env(config.track)  # before minutes of learning, should it be no circuit
-    planner = DrivingPlannerConfig.from_scratch() if config.from_scratch else DrivingPlannerConfig()
+    planner = DrivingPlannerConfig.from_scratch() if config.from_scratch else TIMED_LAPS
     began = time.perf_counter()
     model = model_of(config, planner)
     learning_seconds = time.perf_counter() - began
 
-    trace = DecisionTrace(25, model.intervals)
-    film = LapFilm(env.parameters, every=25)
+    line = None if config.from_scratch else racer_line(env.parameters)
+    trace = DecisionTrace(24, model.intervals, env.parameters, line)
+    film = LapFilm(env.parameters, 24, line)
 
     def watch(*decision: Any) -> None:
         trace.add(*decision)
@@ -142,7 +145,7 @@ def model_of(config: Config, planner: DrivingPlannerConfig) -> DrivingModel:
         num_updates=config.num_updates,
         num_members=config.num_members,
         collect_rounds=config.collect_rounds,
-        planner=planner,
+        planner=planner if config.from_scratch else BOLD,
         seed=config.seed,
     )
     model = learn_driving_model(circuits, learning)

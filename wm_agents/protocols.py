@@ -135,11 +135,14 @@ class Candidates:
         rollouts: The imagined futures, each tensor [B, N, ...].
         terms: What their values are made of: named terms [B, N], see `TermObjective`.
         selected: The candidate that is executed [B].
+        judgements: Values in each of S scenarios [B, S, N] where a planner weighs risk, NaN for
+            candidates that were not judged; None from other planners.
     """
 
     rollouts: Rollout
     terms: dict[str, Tensor]
     selected: Tensor
+    judgements: Tensor | None = None
 
 
 @dataclass(frozen=True)

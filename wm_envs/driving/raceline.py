@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wm_envs.driving import dynamics
 from wm_envs.driving.spline import ClosedSpline, evaluate, second_derivatives
 from wm_envs.driving.track import Track
-from wm_envs.errors import MissingExtraError
+from wm_envs.errors import MissingExtraError, OptionError
 from wm_envs.kernel import kernel
 from wm_envs.rules import Array
 
@@ -32,6 +32,8 @@ MARGIN = 1.0
 # Of offset times curvature: at 1 the coordinates fold.
 MAX_FOLD = 0.75
 MAX_SPEED = 150.0  # m/s
+# 1/m; less counts as if it were as much, where another power than the square is minimised.
+STRAIGHT = 0.004
 MAX_INTERIOR_STEPS = 40
 # Of the mended line: after each round, knots beside a point of the tables that is out of bounds
 # get bounds that are tighter by as much.
@@ -63,7 +65,12 @@ class RacingLine:
 
 
 def racing_line(
-    track: Track, grip_scale: float = 1.0, margin: float = MARGIN, *, is_mended: bool = False
+    track: Track,
+    grip_scale: float = 1.0,
+    margin: float = MARGIN,
+    *,
+    is_mended: bool = False,
+    exponent: float = 2.0,
 ) -> RacingLine:
     """Line, profile and limit of a circuit; needs scipy, and a second at most.
 
@@ -74,16 +81,21 @@ def racing_line(
         is_mended: Keep the bounds of the fold and of the margins at every point of the circuit's
             tables, also on a road that is narrower on one side than the margin. Without it they
             hold at the knots of the line alone, one every 4 m, as in `wm/Driving-v0`.
+        exponent: Of the curvature in the integral that the line minimises, 2 or more. At 2 long fast
+            bends count for little; the higher it is, the more the sharpest bends are opened.
 
     Raises:
+        OptionError: An exponent below 2.
         MissingExtraError: scipy is not installed.
     """
+    if not exponent >= 2.0:
+        raise OptionError(f"exponent={exponent}: give 2, for the least squared curvature, or more")
     num_knots = round(track.length / GRID)
     knots = np.linspace(0.0, track.length, num_knots, endpoint=False)
     offsets = (
-        _bounded_everywhere(track, knots, margin)
+        _bounded_everywhere(track, knots, margin, exponent)
         if is_mended
-        else _least_curved(track, knots, *_bounds(track, knots, margin))
+        else _least_curved(track, knots, *_bounds(track, knots, margin), exponent)
     )
     line = ClosedSpline(track.position(knots, offsets))
     closed_knots = np.append(knots, track.length)
@@ -118,7 +130,7 @@ def _between_knots(
     return offset[:, 0], slope[:, 0]
 
 
-def _bounded_everywhere(track: Track, knots: Floats, margin: float) -> Floats:
+def _bounded_everywhere(track: Track, knots: Floats, margin: float, exponent: float) -> Floats:
     """Offsets [K] at the knots [K] whose spline keeps its bounds between them, too.
 
     A spline overshoots its knots, and the sharpest point of a bend may lie between two of them. So
@@ -138,7 +150,7 @@ def _bounded_everywhere(track: Track, knots: Floats, margin: float) -> Floats:
         middle = 0.5 * (low_knots + high_knots)
         low_knots = np.minimum(low_knots, middle - 0.01)
         high_knots = np.maximum(high_knots, middle + 0.01)
-        offsets = _least_curved(track, knots, low_knots, high_knots)
+        offsets = _least_curved(track, knots, low_knots, high_knots, exponent)
         offset, _ = _between_knots(track, knots, offsets, fine)
         too_low = low - offset
         too_high = offset - high
@@ -170,31 +182,44 @@ def _road_bounds(track: Track, distance: Floats, margin: float) -> tuple[Floats,
     return low, high
 
 
-def _least_curved(track: Track, knots: Floats, low: Floats, high: Floats) -> Floats:
-    """Offsets [K] at the knots [K] that minimise the integral of the squared curvature."""
+def _least_curved(
+    track: Track, knots: Floats, low: Floats, high: Floats, exponent: float
+) -> Floats:
+    """Offsets [K] at the knots [K] that minimise the integral of a power of the curvature."""
     sparse, _ = _scipy()
     base, zeros = track.position(knots, np.zeros_like(knots)), np.zeros_like(knots)
     normal = track.position(knots, zeros + 1.0) - base
     offsets = np.clip(zeros, low, high)
     for _ in range(NUM_PASSES):
         matrix, constant = _curvature_about(base, normal, offsets)
+        if exponent != 2.0:
+            # Iteratively reweighted least squares: a square counts by what is missing to the power.
+            curvature, _ = _curvature(base + offsets[:, None] * normal)
+            weights = (curvature**2 + STRAIGHT**2) ** (0.25 * (exponent - 2.0))
+            matrix, constant = sparse.diags(weights) @ matrix, weights * constant
         # The small diagonal makes it positive definite where the offsets change nothing.
         hessian = (matrix.T @ matrix + 1e-9 * sparse.identity(len(knots))).tocsc()
         solution = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
         # The whole step may overshoot in a hairpin: take the share that bends least.
         steps = [offsets + share * (solution - offsets) for share in STEP_SHARES]
-        offsets = min(steps, key=lambda step: _bending(base + step[:, None] * normal))
+        offsets = min(steps, key=lambda step: _bending(base + step[:, None] * normal, exponent))
     return offsets
 
 
-def _bending(points: Floats) -> float:
-    """The integral of the squared curvature along a closed line of points [K, 2]."""
+def _curvature(points: Floats) -> tuple[Floats, Floats]:
+    """Curvature of a closed line of points [K, 2], and the lengths [K] around the points."""
     first, second, lengths = _differences(points)
     x, y = points[:, 0], points[:, 1]
-    curvature = ((first @ x) * (second @ y) - (first @ y) * (second @ x)) / np.hypot(
-        first @ x, first @ y
-    ) ** 3
-    return float(np.sum(curvature**2 * lengths))
+    turning = (first @ x) * (second @ y) - (first @ y) * (second @ x)
+    return turning / np.hypot(first @ x, first @ y) ** 3, lengths
+
+
+def _bending(points: Floats, exponent: float) -> float:
+    """The integral of a power of the curvature along a closed line of points [K, 2]."""
+    curvature, lengths = _curvature(points)
+    if exponent == 2.0:
+        return float(np.sum(curvature**2 * lengths))
+    return float(np.sum((curvature**2 + STRAIGHT**2) ** (0.5 * exponent) * lengths))
 
 
 def _curvature_about(base: Floats, normal: Floats, offsets: Floats) -> tuple[Any, Floats]:

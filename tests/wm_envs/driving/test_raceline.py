@@ -22,6 +22,7 @@ from wm_envs.driving.raceline import (
     speed_profile,
 )
 from wm_envs.driving.track import from_points, make_track
+from wm_envs.errors import OptionError
 
 M, G = 800.0, 9.81
 
@@ -48,6 +49,14 @@ def test_the_line_of_a_ring_runs_along_the_outer_edge():
     np.testing.assert_allclose(line.offset, -5.0, atol=0.02)  # the margin is 1 m
     np.testing.assert_allclose(line.curvature, 1 / 105, rtol=5e-3)
     assert abs(line.length - 2 * np.pi * 105) < 0.1
+
+
+def test_a_higher_exponent_opens_the_sharpest_bend():
+    track = make_track("figure_eight")
+    sharpest = [np.abs(racing_line(track, exponent=p).curvature).max() for p in (2.0, 3.0)]
+    assert sharpest[1] < sharpest[0]
+    with pytest.raises(OptionError, match="exponent=1"):
+        racing_line(track, exponent=1.0)
 
 
 def out_of_bounds(track, line):

@@ -1,4 +1,4 @@
-"""Timed laps of one car: planned, of the policy that plans disturb, and of the expert."""
+"""Timed laps of one car: planned, of the policies that plans choose from, and of the expert."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from wm_agents.domains.driving.observations import ENV_OPTIONS
 from wm_agents.domains.driving.planner import POLICY_GRIP, DrivingPlanner
+from wm_agents.domains.driving.racer import Racer
 from wm_agents.domains.driving.rollouts import PathModel, TruePaths
 from wm_agents.protocols import ModelState, Plan
+from wm_envs.driving.columns import DrivingColumn as Column
+from wm_envs.driving.dynamics import HALF_WIDTH
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
 
@@ -63,32 +66,47 @@ def drive_laps(
 
     Returns:
         Figures by name: is_clean, lap_times (s), decisions_per_second, num_decisions,
-        driven_metres, cause (of the end, 0 for none).
+        driven_metres, least_room (m between the car's side and the nearer edge of the road,
+        negative beyond it), cause (of the end, 0 for none).
     """
     observation, info = env.reset(seed=seed)
     generator = torch.Generator().manual_seed(seed)
     lap_times: list[float] = []
-    seconds, num_decisions, has_ended = 0.0, 0, False
+    seconds, num_decisions, num_steps, has_ended = 0.0, 0, 0, False
+    room = np.inf
     while len(lap_times) < num_laps and num_decisions < max_decisions and not has_ended:
         state_row = env.clone_state()
         began = time.process_time()
         plan = planner.plan(planning_state(planner.model, env, observation), generator)
         seconds += time.process_time() - began
         if on_plan is not None:
-            on_plan(num_decisions, observation, plan, state_row)
+            on_plan(num_steps, observation, plan, state_row)
         num_decisions += 1
-        observation, _, terminated, truncated, info = env.step(plan.actions[0, 0].numpy())
-        has_ended = terminated or truncated
-        if info["lap_time"] > 0:
-            lap_times.append(float(info["lap_time"]))
+        for action in plan.actions[0, : planner.config.steps_per_plan].numpy():
+            observation, _, terminated, truncated, info = env.step(action)
+            num_steps += 1
+            room = min(room, room_beside(observation))
+            has_ended = terminated or truncated
+            if info["lap_time"] > 0:
+                lap_times.append(float(info["lap_time"]))
+            if has_ended:
+                break
     return {
         "is_clean": len(lap_times) == num_laps,
         "lap_times": lap_times,
         "decisions_per_second": num_decisions / max(seconds, 1e-9),
         "num_decisions": num_decisions,
         "driven_metres": float(env.clone_state()["driven"]),
+        "least_room": float(room),
         "cause": int(info["cause"]),
     }
+
+
+def room_beside(observation: NDArray[np.float32]) -> float:
+    """Metres between the car's side and the nearer edge of the road, by an observation [37]."""
+    offset = observation[Column.OFFSET]
+    left, right = observation[Column.LEFT_WIDTH] - offset, observation[Column.RIGHT_WIDTH] + offset
+    return float(min(left, right)) - HALF_WIDTH
 
 
 def expert_laps(track: str | Path, num_laps: int, start_seed: int | None = None) -> list[float]:
@@ -108,11 +126,19 @@ def expert_laps(track: str | Path, num_laps: int, start_seed: int | None = None)
 
 
 def policy_laps(
-    track: str | Path, num_laps: int, start_seed: int, max_decisions: int = TIME_LIMIT
+    track: str | Path,
+    num_laps: int,
+    start_seed: int,
+    max_decisions: int = TIME_LIMIT,
+    *,
+    is_racer: bool = False,
 ) -> list[float]:
-    """Lap times of the policy that plans disturb, from the random start of a seed."""
+    """Lap times of a bare policy, from the random start of a seed.
+
+    The careful one, at 0.90 of the grip, or the racer, which plans disturb.
+    """
     env = timed_env(track, is_random_start=True)
-    policy = Expert(env.parameters, POLICY_GRIP)
+    policy = Racer(env.parameters) if is_racer else Expert(env.parameters, POLICY_GRIP)
     observation, _ = env.reset(seed=start_seed)
     times: list[float] = []
     for _ in range(max_decisions):

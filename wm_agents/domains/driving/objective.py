@@ -12,7 +12,7 @@ from wm_agents.domains.driving.rollouts import Floats, PathColumn
 from wm_agents.protocols import Rollout
 from wm_envs.driving import dynamics
 from wm_envs.driving.expert import line_of, line_table
-from wm_envs.driving.raceline import speed_profile
+from wm_envs.driving.raceline import RacingLine, speed_profile
 from wm_envs.kernel import Row, kernel
 from wm_envs.rules import Array
 
@@ -38,6 +38,7 @@ class LapObjective:
 
     Args:
         parameters: The parameter row [1] of the environment.
+        line: Which line paths should end on; None takes the expert's.
         limit_grip: Share of the grip of the profile that bounds the speed; below 1, so that there
             is a way on.
         edge_margin: Distance from the edge at which it begins to cost, m.
@@ -54,6 +55,7 @@ class LapObjective:
     def __init__(
         self,
         parameters: Array,
+        line: RacingLine | None = None,
         *,
         limit_grip: float = 0.94,
         edge_margin: float = 0.6,
@@ -62,7 +64,7 @@ class LapObjective:
         self._edge_margin = edge_margin
         self._max_sideslip = max_sideslip
         self._parameters = parameters
-        line = line_of(parameters)
+        line = line or line_of(parameters)
         self._line = line_table(parameters, line)
         steps = np.diff(line.place, append=line.length)
         grip = limit_grip * dynamics.PEAK_GRIP * float(parameters["grip_scale"][0])

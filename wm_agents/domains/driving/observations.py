@@ -58,6 +58,7 @@ ALWAYS_ZERO = (  # a flat road moves no car upwards and tilts none
 )
 MIN_SPEED = 5.0  # m/s; the ratios divide by at least this
 MAX_OFFSET = 20.0  # m, the bound of the observation
+LAST_POSITION = 0.9999999  # the largest track position that float32 tells from a whole lap
 LAYOUTS = ("plain", "map", "kinematics")
 
 

@@ -18,6 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.domains.driving import racer
 from wm_agents.domains.driving.network import (
     ACTUATORS,
     LARGE_SLIP,
@@ -30,6 +31,7 @@ from wm_agents.domains.driving.network import (
     Motion,
 )
 from wm_agents.domains.driving.observations import (
+    LAST_POSITION,
     MAX_OFFSET,
     MIN_SPEED,
     car_action_space,
@@ -46,7 +48,6 @@ from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 
-LAST_POSITION = 0.9999999  # the largest track position that float32 tells from a whole lap
 NUM_FEATURES = NUM_MOTIONS + NUM_SLIPS
 
 
@@ -79,6 +80,11 @@ class PathModel(Protocol):
         """Models that may disagree, E."""
         ...
 
+    @property
+    def num_policies(self) -> int:
+        """Policies that rows may disturb."""
+        ...
+
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """The state from which paths begin: extended observations [B, 37] in SI units.
 
@@ -92,6 +98,7 @@ class PathModel(Protocol):
         state: ModelState,
         disturbances: Tensor,
         *,
+        policies: NDArray[np.int64] | None = None,
         member: int = 0,
         temperature_margin: float = 0.0,
     ) -> Rollout:
@@ -103,6 +110,7 @@ class PathModel(Protocol):
         Args:
             state: One row, or N.
             disturbances: Of the policy; without a policy they are the actions.
+            policies: Which of the policies each row [N] disturbs; None takes the first.
             member: Which of the models.
             temperature_margin: Degrees by which tyres are taken to be further from their best
                 temperature than they are, so that they grip less.
@@ -110,15 +118,24 @@ class PathModel(Protocol):
         ...
 
 
+Policy = expert.Expert | racer.Racer
+
+
 class _Paths:
     """What both models of paths have: spaces, and where a path begins."""
 
-    def __init__(self, parameters: Array, policy: expert.Expert | None) -> None:
+    def __init__(self, parameters: Array, *policies: Policy | None) -> None:
         self.observation_space = env_observation_space()
         self.action_space = car_action_space()
         self._parameters = parameters
-        self._has_policy = policy is not None
-        self._line = (policy or expert.Expert(parameters)).table
+        known = [policy for policy in policies if policy is not None]
+        self._has_policy = bool(known)
+        self._tables = np.concatenate(
+            [
+                each.table if isinstance(each, racer.Racer) else racer.policy_table(each.table)
+                for each in known or [expert.Expert(parameters)]
+            ]
+        )
         self._state: ModelState | None = None
         self._starts: Floats = np.zeros((0, NUM_PATH_COLUMNS))
 
@@ -133,22 +150,40 @@ class _Paths:
         paths[:, 0] = self._starts
         return paths
 
+    @property
+    def num_policies(self) -> int:
+        """Policies that rows may disturb."""
+        return len(self._tables)
+
+    def _policies(
+        self, policies: NDArray[np.int64] | None, disturbances: Tensor
+    ) -> NDArray[np.int64]:
+        """The policy of each row [N]."""
+        if policies is None:
+            return np.zeros(len(disturbances), np.int64)
+        if len(policies) != len(disturbances) or not (
+            policies.min() >= 0 and policies.max() < self.num_policies
+        ):
+            raise ConfigError(
+                f"policies={policies}: give one of 0 to {self.num_policies - 1} for each of the "
+                f"{len(disturbances)} rows"
+            )
+        return policies
+
 
 class TruePaths(_Paths):
     """Paths by the environment's own rules.
 
     Args:
         parameters: The parameter row [1] of the environment.
-        policy: What is disturbed; None takes the disturbances as actions.
+        policies: What is disturbed; None takes the disturbances as actions.
         num_substeps: Integration steps of 0.02 s; planning takes one where the environment has two.
     """
 
     num_members = 1
 
-    def __init__(
-        self, parameters: Array, policy: expert.Expert | None, *, num_substeps: int = 1
-    ) -> None:
-        super().__init__(parameters.copy(), policy)
+    def __init__(self, parameters: Array, *policies: Policy | None, num_substeps: int = 1) -> None:
+        super().__init__(parameters.copy(), *policies)
         self._parameters["num_substeps"] = num_substeps
 
     def hidden_of(self, states: Array) -> tuple[Tensor, ...]:
@@ -176,6 +211,7 @@ class TruePaths(_Paths):
         state: ModelState,
         disturbances: Tensor,
         *,
+        policies: NDArray[np.int64] | None = None,
         member: int = 0,  # noqa: ARG002
         temperature_margin: float = 0.0,
     ) -> Rollout:
@@ -187,7 +223,15 @@ class TruePaths(_Paths):
             heat = rows[f"temperature_{wheel}"]
             heat += np.copysign(temperature_margin, heat - dynamics.BEST_TEMPERATURE)
         paths = self._new_paths(state, disturbances)
-        roll_true(rows, self._parameters, self._line, disturbances.numpy(), self._has_policy, paths)
+        roll_true(
+            rows,
+            self._parameters,
+            self._tables,
+            self._policies(policies, disturbances),
+            disturbances.numpy(),
+            self._has_policy,
+            paths,
+        )
         return rollout_of(paths)
 
 
@@ -197,16 +241,16 @@ class LearnedPaths(_Paths):
     Args:
         model: Fitted, with two hidden layers.
         parameters: The parameter row [1] of the environment.
-        policy: What is disturbed; None takes the disturbances as actions.
+        policies: What is disturbed; None takes the disturbances as actions.
     """
 
     def __init__(
         self,
         model: "DrivingModel | CompiledDynamics",
         parameters: Array,
-        policy: expert.Expert | None,
+        *policies: Policy | None,
     ) -> None:
-        super().__init__(parameters, policy)
+        super().__init__(parameters, *policies)
         self.dynamics = CompiledDynamics(model) if isinstance(model, DrivingModel) else model
 
     @property
@@ -223,6 +267,7 @@ class LearnedPaths(_Paths):
         state: ModelState,
         disturbances: Tensor,
         *,
+        policies: NDArray[np.int64] | None = None,
         member: int = 0,
         temperature_margin: float = 0.0,
     ) -> Rollout:
@@ -237,7 +282,8 @@ class LearnedPaths(_Paths):
         roll_learned(
             starts,
             self._parameters,
-            self._line,
+            self._tables,
+            self._policies(policies, disturbances),
             disturbances.numpy(),
             self._has_policy,
             *arrays,
@@ -337,6 +383,8 @@ def policy_action(
     vy: float,
     ax: float,
     ay: float,
+    throttle: float,
+    brake: float,
     distance: float,
     offset: float,
     chi: float,
@@ -347,16 +395,22 @@ def policy_action(
 ) -> tuple[float, float, float]:
     """The disturbed policy within the bounds of the action space.
 
-    Without a policy, the disturbance itself.
+    Without a policy, the disturbance itself. Throttle and brake are as applied now.
     """
-    steering = throttle = brake = 0.0
+    steering = pedal = 0.0
     if has_policy:
         pace = 1.0 + disturbance[2]
-        steering, throttle, brake = expert.act(
-            line, vx, vy, ax, ay, distance, offset, chi, mu_f, mu_r, hottest, pace
-        )
+        if line.is_racer:
+            steering, throttle, brake = racer.act(
+                line, vx, vy, ax, ay, throttle, brake, distance, offset, chi, mu_f, mu_r, pace
+            )
+        else:
+            steering, throttle, brake = expert.act(
+                line, vx, vy, ax, ay, distance, offset, chi, mu_f, mu_r, hottest, pace
+            )
+        pedal = throttle - brake
     # One pedal at a time, unless both are disturbed on their own.
-    pedal = throttle - brake + disturbance[1]
+    pedal += disturbance[1]
     throttle = max(pedal, 0.0)
     brake = max(-pedal, 0.0)
     if len(disturbance) > 3:
@@ -402,16 +456,18 @@ def write_step(
 def roll_true(
     states: Array,
     parameters: Array,
-    table: Array,
+    tables: Array,
+    policies: Array,
     disturbances: Array,
     has_policy: bool,
     paths: Array,
 ) -> None:
     """Roll the policy with disturbances out in the true rules; the states are changed."""
-    rules, line = parameters[0], table[0]
-    scale = line.grip_scale
+    rules = parameters[0]
     for n in range(len(states)):
         state = states[n]
+        line = tables[policies[n]]
+        scale = line.grip_scale
         driven = 0.0
         for h in range(disturbances.shape[1]):
             mu_f = 0.5 * (
@@ -433,6 +489,8 @@ def roll_true(
                 state.vy,
                 state.ax,
                 state.ay,
+                state.throttle,
+                state.brake,
                 state.distance,
                 state.offset,
                 state.heading_error,
@@ -468,7 +526,8 @@ FIRST_ACTUATOR = ACTUATORS.start
 def roll_learned(
     starts: Array,
     parameters: Array,
-    table: Array,
+    tables: Array,
+    policies: Array,
     disturbances: Array,
     has_policy: bool,
     lags: Array,
@@ -486,7 +545,7 @@ def roll_learned(
 
     Its forces move a rigid body.
     """
-    rules, line = parameters[0], table[0]
+    rules = parameters[0]
     num_rows = len(disturbances)
     cars = np.empty((num_rows, NUM_MOTIONS))
     places = np.empty((num_rows, 4))
@@ -501,7 +560,15 @@ def roll_learned(
     for h in range(disturbances.shape[1]):
         # All rows take a step together, so that each layer is one product of matrices.
         for n in range(num_rows):
-            act(line, has_policy, cars[n], places[n], starts[n], disturbances[n, h], actions[n])
+            act(
+                tables[policies[n]],
+                has_policy,
+                cars[n],
+                places[n],
+                starts[n],
+                disturbances[n, h],
+                actions[n],
+            )
             for i in range(3):
                 cars[n, FIRST_ACTUATOR + i] += lags[i] * (
                     actions[n, i] - cars[n, FIRST_ACTUATOR + i]
@@ -574,6 +641,8 @@ def act(
         car[Motion.VY.value],
         car[Motion.AX.value],
         car[Motion.AY.value],
+        car[FIRST_ACTUATOR + 1],
+        car[FIRST_ACTUATOR + 2],
         place[DISTANCE],
         place[OFFSET],
         place[HEADING],

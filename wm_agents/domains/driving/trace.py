@@ -2,7 +2,8 @@
 
 One record per traced decision: what the car observed, what was selected, what the model expects of
 it with 90% intervals, and the best alternatives with the cost terms, in seconds, that decided
-against them.
+against them, among them the fallback policy. What was judged for its risk says what it costs where
+all goes as expected and in the worst scenario. Road and racing line lie beneath the paths.
 """
 
 import json
@@ -19,9 +20,12 @@ from wm_envs.driving import render
 from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.dynamics import TIME_STEP
 from wm_envs.driving.expert import line_of
+from wm_envs.driving.raceline import RacingLine
 from wm_envs.rules import Array
 
-NUM_ALTERNATIVES = 3
+FALLBACK = 0  # the row of the fallback policy among a plan's candidates
+NUM_ALTERNATIVES = 4
+NUM_ROAD_POINTS = 30
 NUM_DRAWN_ALTERNATIVES = 5
 SHOWN_STEPS = (10, 20, 30, 44)
 PATH_STRIDE = 4  # of the steps of a path in a record
@@ -34,12 +38,15 @@ body {{ color: #262b33; background: #faf8f3 }}
 table {{ border-collapse: collapse; margin: .5rem 0 1.5rem }}
 td, th {{ padding: .2rem .8rem; text-align: right }}
 tr.chosen {{ background: #e4e1d9; font-weight: 600 }}
-input {{ width: 100% }} svg {{ background: #fff; width: 100% }}
+input {{ width: 100% }} .key {{ margin: .2rem 0 }} svg {{ background: #fff; width: 100% }}
 </style>
 <h1>Decision trace</h1><p>{title}</p>
 <input id="slider" type="range" min="0" max="{last}" value="0" aria-label="decision">
 <h2 id="head"></h2>
-<svg id="plot" viewBox="0 0 900 220" role="img" aria-label="Imagined offsets over distance"></svg>
+<svg id="plot" viewBox="0 0 900 260" role="img" aria-label="Imagined offsets over distance"></svg>
+<p class="key"><b style="color:#c4282e">chosen</b> <b style="color:#9a9da3">alternatives</b>
+<b style="color:#2f6db3">fallback</b> <b style="color:#3a8f4d">racing line</b> road in grey.
+Costs in seconds, less is better; "worst" is the cost in the worst scenario.</p>
 <table id="plans"></table><table id="expected"></table>
 <script>
 const trace = {records};
@@ -54,9 +61,11 @@ function show(i) {{
     `offset ${{d.seen.offset.toFixed(2)}} m: ` +
     `steering ${{steering}}, throttle ${{throttle}}, brake ${{brake}}`;
   const plans = [d.chosen, ...d.alternatives];
-  const cells = (p, k) => [k ? 'alternative ' + k : 'chosen',
-    ...terms.map(t => p.costs[t].toFixed(3)), p.sum.toFixed(3)];
-  document.getElementById('plans').innerHTML = row(['plan', ...terms, 'sum'], 'th') +
+  const worst = p => p.worst === null ? 'not judged' : p.worst.toFixed(3);
+  const name = (p, k) => p.is_fallback ? 'fallback' : k ? 'alternative ' + k : 'chosen';
+  const cells = (p, k) => [name(p, k),
+    ...terms.map(t => p.costs[t].toFixed(3)), p.sum.toFixed(3), worst(p)];
+  document.getElementById('plans').innerHTML = row(['plan', ...terms, 'sum', 'worst'], 'th') +
     plans.map((p, k) => row(cells(p, k), 'td', k ? '' : 'chosen')).join('');
   const expected = e => [e.seconds.toFixed(2) + ' s', e.driven.toFixed(1) + ' m',
     e.offset.toFixed(2) + ' m', '&plusmn; ' + e.offset_interval.toFixed(2),
@@ -64,12 +73,20 @@ function show(i) {{
   document.getElementById('expected').innerHTML =
     row(['in', 'driven', 'offset', '90%', 'speed', '90%'], 'th') +
     d.expected.map(e => row(expected(e), 'td')).join('');
-  const points = p => p.path.map(q => `${{10 + q[0] * 9}},${{110 - q[1] * 12}}`).join(' ');
-  const line = (p, color, width) =>
-    `<polyline fill="none" stroke="${{color}}" stroke-width="${{width}}" points="${{points(p)}}"/>`;
-  document.getElementById('plot').innerHTML =
-    '<line x1="0" x2="900" y1="110" y2="110" stroke="#ddd"/>' +
-    d.alternatives.map(p => line(p, '#9a9da3', 1.5)).join('') + line(d.chosen, '#c4282e', 3);
+  const end = Math.max(...[d.chosen, ...d.alternatives].map(p => p.path[p.path.length - 1][0]));
+  const wide = Math.max(6, ...d.road.map(q => Math.max(Math.abs(q[1]), Math.abs(q[2]))));
+  const at = (along, offset) =>
+    `${{(10 + along * 880 / end).toFixed(1)}},${{(130 - offset * 120 / wide).toFixed(1)}}`;
+  const line = (points, color, width, dash) => `<polyline fill="none" stroke="${{color}}" ` +
+    `stroke-width="${{width}}" stroke-dasharray="${{dash || ''}}" points="${{points.join(' ')}}"/>`;
+  const path = (p, color, width) => line(p.path.map(q => at(q[0], q[1])), color, width);
+  const edge = i => d.road.map(q => at(q[0], q[i]));
+  const road = d.road.length ?
+    `<polygon fill="#e9e7e2" points="${{[...edge(1), ...edge(2).reverse()].join(' ')}}"/>` : '';
+  const racing = d.road.length && d.road[0].length > 3 ? line(edge(3), '#3a8f4d', 2, '6 5') : '';
+  document.getElementById('plot').innerHTML = road + racing +
+    d.alternatives.map(p => path(p, p.is_fallback ? '#2f6db3' : '#9a9da3', 1.5)).join('') +
+    path(d.chosen, '#c4282e', 3);
 }}
 const slider = document.getElementById('slider');
 slider.oninput = () => show(+slider.value); show(0);
@@ -84,14 +101,24 @@ class DecisionTrace:
         every: Steps between traced decisions.
         intervals: Half widths [H, 2] of 90% intervals of offset (m) and speed (m/s) at each step
             ahead.
+        parameters: The parameter row [1] of the environment, for the road; None leaves it out.
+        line: The racing line, drawn on the road.
 
     Attributes:
         records: What was traced, plain numbers and lists.
     """
 
-    def __init__(self, every: int, intervals: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        every: int,
+        intervals: NDArray[np.float64],
+        parameters: Array | None = None,
+        line: RacingLine | None = None,
+    ) -> None:
         self.every = every
         self.intervals = intervals
+        self._parameters = parameters
+        self._line = line
         self.records: list[dict[str, Any]] = []
 
     def add(self, step: int, observation: NDArray[np.float32], plan: Plan, _: Any) -> None:
@@ -99,19 +126,48 @@ class DecisionTrace:
         if step % self.every:
             return
         paths, costs, selected = candidates_of(plan)
-        order = np.argsort(costs.sum(axis=1))[: NUM_ALTERNATIVES + 1]
+        judgements = judgements_of(plan)
+        sums = costs.sum(axis=1)
+        # Those that were judged for their risk first, then by what they cost.
+        order = np.lexsort((sums, np.isnan(judgements[1])))
         others = [int(n) for n in order if n != selected][:NUM_ALTERNATIVES]
+        has_fallback = bool(np.isfinite(judgements[1, FALLBACK]))
+        if has_fallback and selected != FALLBACK and FALLBACK not in others:
+            others[-1] = FALLBACK
         self.records.append(
             {
                 "step": step,
                 "time": round(step * TIME_STEP, 2),
                 "seen": _observed(observation),
                 "action": _rounded(plan.actions[0, 0].numpy()),
-                "chosen": _record_of(paths[selected], costs[selected]),
-                "alternatives": [_record_of(paths[n], costs[n]) for n in others],
+                "chosen": _record_of(paths[selected], costs[selected], judgements[:, selected]),
+                "alternatives": [
+                    {
+                        "is_fallback": has_fallback and n == FALLBACK,
+                        **_record_of(paths[n], costs[n], judgements[:, n]),
+                    }
+                    for n in others
+                ],
                 "expected": [self._expected(paths[selected], ahead) for ahead in SHOWN_STEPS],
+                "road": self._road(paths[selected]),
             }
         )
+
+    def _road(self, path: Floats) -> list[list[float]]:
+        """Rows of metres ahead, left edge, right edge and racing line, along a path [H + 1, 9]."""
+        if self._parameters is None:
+            return []
+        row = self._parameters.reshape(-1)[0]
+        start = path[0, PathColumn.DISTANCE]
+        ahead = np.linspace(0.0, max(path[-1, PathColumn.DISTANCE] - start, 1.0), NUM_ROAD_POINTS)
+        places = np.mod(start + ahead, row["length"]) * row["inverse_spacing"]
+        points = np.arange(row["num_points"] + 1)
+        tables = [row[name][: len(points)] for name in ("left", "right")]
+        offsets = [tables[0], -tables[1]]
+        if self._line is not None:
+            offsets.append(np.append(self._line.offset, self._line.offset[0]))
+        columns = [ahead, *(np.interp(places, points, table) for table in offsets)]
+        return [_rounded(values) for values in np.stack(columns, axis=1)]
 
     def write(self, folder: Path, title: str) -> None:
         """Write trace.json and trace.html."""
@@ -147,6 +203,18 @@ def candidates_of(plan: Plan) -> tuple[Floats, Floats, int]:
     return candidates.rollouts.observations[0].numpy(), costs, int(candidates.selected[0])
 
 
+def judgements_of(plan: Plan) -> Floats:
+    """Costs [2, N] of a plan's candidates for one car: as expected, and in the worst scenario.
+
+    NaN for those that were not judged.
+    """
+    assert plan.candidates is not None
+    if plan.candidates.judgements is None:
+        return np.full((2, plan.candidates.rollouts.observations.shape[1]), np.nan)
+    values = plan.candidates.judgements[0].numpy()
+    return np.stack([-values[0], -values.min(axis=0)])
+
+
 def _observed(observation: NDArray[np.float32]) -> dict[str, float]:
     speed = np.hypot(observation[Column.VELOCITY_X], observation[Column.VELOCITY_Y])
     return {
@@ -157,7 +225,7 @@ def _observed(observation: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def _record_of(path: Floats, costs: Floats) -> dict[str, Any]:
+def _record_of(path: Floats, costs: Floats, judgements: Floats) -> dict[str, Any]:
     shown = path[1::PATH_STRIDE]
     driven = shown[:, PathColumn.DISTANCE] - path[0, PathColumn.DISTANCE]
     offsets = shown[:, PathColumn.OFFSET]
@@ -165,6 +233,7 @@ def _record_of(path: Floats, costs: Floats) -> dict[str, Any]:
         "action": _rounded(path[1, PATH_ACTION]),
         "costs": dict(zip(TERMS, _rounded(costs), strict=True)),
         "sum": round(float(costs.sum()), 4),
+        "worst": None if np.isnan(judgements[1]) else round(float(judgements[1]), 4),
         "path": [
             [round(float(along), 2), round(float(offset), 3)]
             for along, offset in zip(driven, offsets, strict=True)
@@ -182,16 +251,18 @@ class LapFilm:
     Args:
         parameters: The parameter row [1] of the environment.
         every: Steps between pictures.
+        line: The racing line that is drawn; None draws the one whose profile is the limit.
 
     Attributes:
         frames: Pictures, uint8 [240, 320, 3].
         places: Distance, offset and forward speed at each step.
     """
 
-    def __init__(self, parameters: Array, every: int) -> None:
+    def __init__(self, parameters: Array, every: int, line: RacingLine | None = None) -> None:
         self._every = every
         self._parameters = parameters
-        self._line = line_of(parameters)
+        self._limit = line_of(parameters)
+        self._line = line or self._limit
         self.frames: list[NDArray[np.uint8]] = []
         self.places: list[tuple[float, float, float]] = []
 
@@ -222,17 +293,22 @@ class LapFilm:
     def write_plot(self, folder: Path, trace: DecisionTrace) -> None:
         """Write plan.png.
 
-        The driven line over the circuit, speed beside the limit, and a plan with its intervals.
+        The driven line over the circuit, speed beside the limit, and the decision of the highest
+        risk: its paths on the road, and what each costs as expected and in the worst scenario.
         """
         import matplotlib
 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
 
-        figure, axes = plt.subplots(1, 3, figsize=(16, 5), width_ratios=(1.2, 1.4, 1.2))
-        self._draw_line(figure, axes[0])
-        self._draw_speed(axes[1])
-        _draw_record(axes[2], trace.records[len(trace.records) // 2], trace.intervals)
+        figure, ((map_axes, speed_axes), (path_axes, cost_axes)) = plt.subplots(
+            2, 2, figsize=(13, 9), width_ratios=(1.2, 1.0)
+        )
+        record = max(trace.records, key=_risk)
+        self._draw_line(figure, map_axes)
+        self._draw_speed(speed_axes)
+        _draw_paths(path_axes, record, trace.intervals)
+        _draw_costs(cost_axes, record)
         figure.tight_layout()
         figure.savefig(folder / "plan.png", dpi=110)
         plt.close(figure)
@@ -247,7 +323,7 @@ class LapFilm:
 
     def _draw_speed(self, axes: Any) -> None:
         distances, _, speeds = np.array(self.places).T
-        limit = self._line.speed
+        limit = self._limit.speed
         length = float(self._parameters["length"][0])
         along = np.linspace(0, length, len(limit), endpoint=False)
         axes.plot(along, 3.6 * limit, color="0.6", label="quasi-steady limit")
@@ -263,15 +339,50 @@ class LapFilm:
         axes.legend(loc="lower right")
 
 
-def _draw_record(axes: Any, record: dict[str, Any], intervals: NDArray[np.float64]) -> None:
+def _risk(record: dict[str, Any]) -> float:
+    """What the chosen plan of a record costs more in the worst scenario than as expected, s."""
+    worst, expected = record["chosen"]["worst"], record["chosen"]["sum"]
+    return 0.0 if worst is None else float(worst - expected)
+
+
+def _draw_paths(axes: Any, record: dict[str, Any], intervals: NDArray[np.float64]) -> None:
+    if record["road"]:
+        ahead, left, right, *line = np.array(record["road"]).T
+        axes.fill_between(ahead, right, left, color="0.92", label="road")
+        for offset in line:
+            axes.plot(ahead, offset, "--", color="tab:green", label="racing line")
     for plan in record["alternatives"]:
-        axes.plot(*np.array(plan["path"]).T, color="0.7")
+        is_fallback = plan["is_fallback"]
+        color = "tab:blue" if is_fallback else "0.6"
+        label = "fallback" if is_fallback else None
+        axes.plot(*np.array(plan["path"]).T, color=color, label=label)
     driven, offset = np.array(record["chosen"]["path"]).T
-    axes.plot(driven, offset, color="tab:red")
+    axes.plot(driven, offset, color="tab:red", label="chosen, 90% interval")
     width = intervals[::PATH_STRIDE, 0][: len(driven)]
     axes.fill_between(driven, offset - width, offset + width, color="tab:red", alpha=0.2)
     axes.set(
-        xlabel="m driven",
-        ylabel="offset, m",
-        title=f"a plan at {record['time']:.1f} s, 90% intervals",
+        xlabel="m ahead",
+        ylabel="m to the left of the centre line",
+        title=f"the riskiest traced decision, at {record['time']:.1f} s",
     )
+    axes.legend(fontsize="small")
+
+
+def _draw_costs(axes: Any, record: dict[str, Any]) -> None:
+    """Bars of what the plans of a record cost, against the chosen one."""
+    plans = [record["chosen"], *record["alternatives"]]
+    names = ["chosen", *(f"alternative {k}" for k in range(1, len(plans)))]
+    names = [
+        "fallback" if plan.get("is_fallback") else name
+        for plan, name in zip(plans, names, strict=True)
+    ]
+    places = np.arange(len(plans))
+    expected = np.array([plan["sum"] for plan in plans]) - plans[0]["sum"]
+    worst = [np.nan if plan["worst"] is None else plan["worst"] - plans[0]["sum"] for plan in plans]
+    axes.barh(places - 0.2, expected, 0.4, color="0.6", label="as expected")
+    axes.barh(places + 0.2, worst, 0.4, color="tab:red", label="in the worst scenario")
+    axes.axvline(0.0, color="0.3", linewidth=0.8)
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.set(xlabel="s more than the chosen plan is expected to cost", title="what plans cost")
+    axes.legend(fontsize="small")

@@ -9,9 +9,11 @@ from wm_agents.domains.driving.planner import (
     POLICY_GRIP,
     DrivingPlanner,
     DrivingPlannerConfig,
+    at_pace,
     planner_for,
     undisturbed,
 )
+from wm_agents.domains.driving.racer import Racer
 from wm_agents.domains.driving.rollouts import PATH_ACTION, PathColumn, TruePaths
 from wm_agents.errors import ConfigError
 from wm_agents.planning import PlanningAgent
@@ -30,28 +32,55 @@ class Doubtful(TruePaths):
 
     num_members = 2
 
-    def rollout(self, state, disturbances, *, member=0, temperature_margin=0.0):
-        rollout = super().rollout(state, disturbances, temperature_margin=temperature_margin)
+    def rollout(self, state, disturbances, *, policies=None, member=0, temperature_margin=0.0):
+        rollout = super().rollout(
+            state, disturbances, policies=policies, temperature_margin=temperature_margin
+        )
         if member:
-            is_disturbed = disturbances.abs().amax((1, 2)) > 0
-            rollout.observations[is_disturbed, 1:, PathColumn.OFFSET] = 30.0
+            is_disturbed = disturbances.abs().amax((1, 2)).numpy() > 0
+            rollout.observations[is_disturbed | (policies > 0), 1:, PathColumn.OFFSET] = 30.0
         return rollout
 
 
-def test_a_plan_is_left_for_the_policy_unless_every_member_prefers_it():
+def plans_in(*models, **settings):
     env, observation = started(start_speed=40.0)
-    policy = Expert(env.parameters, POLICY_GRIP)
-    config = DrivingPlannerConfig(margin=-1.0)
+    config = DrivingPlannerConfig(margin=-1.0, **settings)
+    policies = (Racer(env.parameters), Expert(env.parameters, POLICY_GRIP))
     plans = []
-    for model in (TruePaths(env.parameters, policy), Doubtful(env.parameters, policy)):
+    for kind in models:
+        model = kind(env.parameters, *policies)
         planner = DrivingPlanner(model, LapObjective(env.parameters), config, seed=0)
         state = planning_state(model, env, observation)
         plans.append(planner.plan(state, torch.Generator()))
-    sure, unsure = plans
+    return plans, state, model
+
+
+def test_a_plan_is_left_for_the_fallback_unless_every_member_prefers_it():
+    (sure, unsure), state, model = plans_in(TruePaths, Doubtful)
     assert int(sure.candidates.selected) > 0
     assert int(unsure.candidates.selected) == 0
     bare = model.rollout(state, undisturbed(state, 1)).observations[0, 1, PATH_ACTION]
     torch.testing.assert_close(unsure.actions[0, 0], bare.float())
+
+
+def test_who_does_not_mind_risk_drives_what_one_member_fears():
+    careful, bold = (plans_in(Doubtful, risk=risk)[0][0] for risk in (0.0, 1.0))
+    assert int(careful.candidates.selected) == 0
+    assert int(bold.candidates.selected) > 0
+    judgements = bold.candidates.judgements[0].numpy()  # [S, N]: as expected, and by two members
+    assert judgements.shape == (3, DrivingPlannerConfig().num_samples)
+    judged = np.isfinite(judgements[0])
+    assert judged[0]
+    assert judged.sum() == 1 + DrivingPlannerConfig().num_judged
+    assert (np.isfinite(judgements) == judged).all()
+
+
+def test_each_pace_is_a_candidate_and_bounds_the_others():
+    (plan,), state, model = plans_in(TruePaths, paces=(-0.1, 0.02), num_samples=8)
+    paths = plan.candidates.rollouts.observations[0]
+    for row, pace in ((2, -0.1), (3, 0.02)):
+        alone = model.rollout(state, at_pace(pace)(state, 50), policies=np.array([0]))
+        torch.testing.assert_close(paths[row], alone.observations[0])
 
 
 def test_the_value_is_the_sum_of_the_named_terms():
@@ -66,7 +95,7 @@ def test_the_value_is_the_sum_of_the_named_terms():
     torch.testing.assert_close(
         planner.objective(candidates.rollouts.map(lambda t: t[0]), None), values
     )
-    assert paths.shape == (32, 51, len(PathColumn))
+    assert paths.shape == (DrivingPlannerConfig().num_samples, 51, len(PathColumn))
     assert plan.actions.shape == (1, 50, 3)
 
 
@@ -143,13 +172,38 @@ def test_a_warm_start_is_forgotten_for_the_rows_of_a_mask():
     torch.testing.assert_close(rows(), fresh)
 
 
+def test_the_careful_policy_is_a_candidate_and_saves_a_car_that_the_racer_would_lose():
+    class Lost(TruePaths):
+        def rollout(self, state, disturbances, *, policies=None, **options):
+            rollout = super().rollout(state, disturbances, policies=policies, **options)
+            rollout.observations[policies == 0, 1:, PathColumn.OFFSET] = 30.0
+            return rollout
+
+    (plan,), state, _model = plans_in(Lost)
+    last = DrivingPlannerConfig().num_samples - 1
+    assert int(plan.candidates.selected) == last
+    bare = Expert(started()[0].parameters, POLICY_GRIP).actions_on(state.observations.numpy())
+    np.testing.assert_allclose(plan.actions[0, 0], bare[0], atol=1e-4)
+
+
+def test_plans_that_are_driven_for_two_steps_are_carried_on_by_two():
+    env, _observation = started(start_speed=40.0)
+    config = DrivingPlannerConfig(margin=-1.0, steps_per_plan=2)
+    planner = planner_for(env.parameters, config=config, seed=0)
+    figures = drive_laps(env, planner, 1, max_decisions=5)
+    assert figures["num_decisions"] == 5
+    assert env.clone_state()["time"] == 10
+
+
 def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(ConfigError, match="num_samples is at least 4"):
-        DrivingPlannerConfig(num_samples=3)
+    with pytest.raises(ConfigError, match="num_samples is at least 6"):
+        DrivingPlannerConfig(num_samples=5, paces=(0.0, 0.01))
+    with pytest.raises(ConfigError, match="risk lies in"):
+        DrivingPlannerConfig(risk=-0.1)
     env, _ = started()
     planner = planner_for(env.parameters)
     with pytest.raises(ConfigError, match="candidate policies"):
-        DrivingPlanner(planner.model, planner.objective, candidate_policies=[])
+        DrivingPlanner(planner.model, planner.objective, candidate_policies=[undisturbed] * 23)
 
 
 def test_laps_are_driven_in_the_learned_model_of_a_bad_driver_without_crashing(fitted):
