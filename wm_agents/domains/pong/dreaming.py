@@ -106,12 +106,7 @@ class DreamConfig:
     """Of the world model to which rules are specified."""
     forest: ForestConfig = field(
         default_factory=lambda: ForestConfig(
-            num_trees=12,
-            column_share=0.3,
-            search_steps=6000,
-            search_trees=8,
-            searches_columns=False,
-            max_loss_ratio=0.0,
+            num_trees=5, search_steps=6000, search_trees=3, searches_columns=False
         )
     )
     """Of the world model to which nothing is specified."""
