@@ -38,14 +38,7 @@ DREAM_PPO = PPOConfig(
 FOREST_PPO = replace(DREAM_PPO, n_epochs=2)
 FOREST_RATES = (12e-4, 3e-4)
 """Learning rates of `FOREST_PPO`, at first and at the end."""
-FOREST = ForestConfig(
-    num_trees=12,
-    column_share=0.3,
-    search_steps=6000,
-    search_trees=8,
-    searches_columns=False,
-    max_loss_ratio=0.0,
-)
+FOREST = ForestConfig(num_trees=5, search_steps=6000, search_trees=3, searches_columns=False)
 
 
 class ForestRefits:
