@@ -75,7 +75,7 @@ class Config:
     """What the trials run on."""
     num_trials: int = 4
     """Settings that are tried for each arm."""
-    real_steps: int = 800
+    real_steps: int = 600
     """Of each run."""
     tuning_real_steps: int = 600
     """Of each trial."""
