@@ -115,6 +115,22 @@ THEMES = (
                 "What follows is noise, so that predicting it should change nothing. 32 seeds.",
             ),
             Table(
+                "Where it cannot help, in other units",
+                ("auxiliary_tasks_patternecho", "auxiliary_tasks_patternecho_x10"),
+                (
+                    "Id",
+                    "Arm",
+                    "Success rate",
+                    "Seeds at 90%",
+                    "Median episodes to 90%",
+                    "Real steps a seed",
+                    "CPU-seconds a seed",
+                ),
+                rows.auxiliary_rows,
+                "Both arms tuned alike, four trials each. What follows is noise, shown as it is and ten "
+                "times as large.",
+            ),
+            Table(
                 "The other tasks",
                 ("symbolic_learning_simple", "symbolic_learning_hard"),
                 ("Id", "Updates", "Success rate"),
