@@ -246,6 +246,7 @@ def main(config: Config) -> dict[str, Any]:
         figures[name] = found
         file_name = "auxiliary_tasks_" + name.lower().replace(" ", "_")
         command = f'python -m benchmarks.auxiliary_tasks --tasks "{name}"'
+        command += f" --num-seeds {config.num_seeds}"
         seeds = sorted({row["seed"] for row in found["rows"]})
         write_result(file_name, found, seeds=seeds, command=command, folder=config.results_dir)
         print(name, {arm: row["iqm"] for arm, row in found["arms"].items()}, flush=True)

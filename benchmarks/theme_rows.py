@@ -211,6 +211,22 @@ def dream_rows(figures: Figures) -> Iterator[Row]:
         )
 
 
+def dream_arm_rows(figures: Figures) -> Iterator[Row]:
+    """What each arm earned in the end, when its mean curve crosses, and both costs."""
+    names = {"dream": "SAC inside the world model", "no model": "SAC without one"}
+    for arm, row in figures["arms"].items():
+        crossed = row["mean_curve_steps"]["value"]
+        ends = [row[f"mean_returns{end}"][-1] for end in ("", "_low", "_high")]
+        yield (
+            names[arm],
+            f"{row['seeds_at_threshold']} of {row['num_seeds']}",
+            "not within the budget" if crossed is None else number(crossed),
+            between(*ends, 1),
+            number(row["real_steps"]),
+            number(row["cpu_seconds"]),
+        )
+
+
 def driving_dream_rows(figures: Figures) -> Iterator[Row]:
     """Returns of the dream, of SAC without it, and of the expert."""
     for arm, words in (("dream", "SAC inside the world model"), ("model_free", "SAC without one")):

@@ -115,6 +115,22 @@ THEMES = (
                 "What follows is noise, so that predicting it should change nothing. 32 seeds.",
             ),
             Table(
+                "Where it cannot help, in other units",
+                ("auxiliary_tasks_patternecho", "auxiliary_tasks_patternecho_x10"),
+                (
+                    "Id",
+                    "Arm",
+                    "Success rate",
+                    "Seeds at 90%",
+                    "Median episodes to 90%",
+                    "Real steps a seed",
+                    "CPU-seconds a seed",
+                ),
+                rows.auxiliary_rows,
+                "Both arms tuned alike, four trials each. What follows is noise, shown as it is and ten "
+                "times as large.",
+            ),
+            Table(
                 "The other tasks",
                 ("symbolic_learning_simple", "symbolic_learning_hard"),
                 ("Id", "Updates", "Success rate"),
@@ -189,6 +205,22 @@ THEMES = (
                 "PPO without a model has the dream's features, shaping, points as ends and scripted "
                 "first steps, and six trials of its settings; so has the rule. The dream was not "
                 "tuned here. Brackets around two seeds are these two.",
+            ),
+            Table(
+                "SAC on Pendulum, tuned alike",
+                ("dream_arms",),
+                (
+                    "Arm",
+                    "Seeds at the threshold",
+                    "Real steps, mean curve",
+                    "Return at the end",
+                    "Real steps in all",
+                    "CPU-seconds a seed",
+                ),
+                rows.dream_arm_rows,
+                "Both arms have the same networks, held random actions and number of trials; without "
+                "a model SAC had 1, 4 or 20 gradient steps a real step to choose, and dropout. The "
+                "threshold, -234, is that of the table below.",
             ),
             Table(
                 "SAC on Pendulum",

@@ -53,6 +53,7 @@ class ImaginedSACConfig:
         later_updates: Updates of each later fit, which continues the last one.
         model_width: Units in each hidden layer of the model.
         learning_rate: SAC's.
+        sac_width: Units in each of the two hidden layers of SAC's networks.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -69,11 +70,13 @@ class ImaginedSACConfig:
     later_updates: int = 1000
     model_width: int = 128
     learning_rate: float = 1e-3
+    sac_width: int = 256
 
     def __post_init__(self) -> None:
         require_integers(1, round_steps=self.round_steps, max_repeat=self.max_repeat)
         require_integers(1, gradients_per_step=self.gradients_per_step, num_envs=self.num_envs)
         require_integers(1, horizon=self.horizon, model_width=self.model_width)
+        require_integers(1, sac_width=self.sac_width)
         require_integers(1, first_updates=self.first_updates, later_updates=self.later_updates)
         require_integers(self.gradients_per_step, gradient_steps=self.gradient_steps)
         require_at_least(0, disagreement_penalty=self.disagreement_penalty)
@@ -243,6 +246,7 @@ class ImaginedSAC(Savable):
             env,
             buffer_size=buffer_size,
             gradient_steps=self.config.gradients_per_step,
+            policy_kwargs={"net_arch": [self.config.sac_width] * 2},
             **sac_settings(self.config.learning_rate, self._seed),
         )
 

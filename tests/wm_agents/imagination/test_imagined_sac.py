@@ -15,6 +15,7 @@ TINY = ImaginedSACConfig(
     first_updates=5,
     later_updates=3,
     model_width=8,
+    sac_width=16,
 )
 
 
@@ -30,6 +31,7 @@ def test_rounds_follow_the_budget_and_later_calls_resume():
         agent.predict(observation)
     assert agent.learn(30, callback=note) is agent
     first = agent.sac
+    assert first.policy.net_arch == [16, 16]
     agent.learn(50, callback=note)
     # 20 gradient steps, 4 of them for each step of 2 rows.
     assert rounds == [(20, 10), (30, 20), (50, 30)]
@@ -43,7 +45,9 @@ def test_a_callback_may_stop():
     assert agent.num_timesteps == 20
 
 
-@pytest.mark.parametrize("setting", ["round_steps", "max_repeat", "num_envs", "gradient_steps"])
+@pytest.mark.parametrize(
+    "setting", ["round_steps", "max_repeat", "num_envs", "gradient_steps", "sac_width"]
+)
 def test_settings_that_cannot_work_are_refused(setting):
     with pytest.raises(ConfigError, match=setting):
         ImaginedSACConfig(**{setting: 0})
