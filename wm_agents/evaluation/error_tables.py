@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.windows import EvaluationWindows
 from wm_agents.training.config_checks import checked_seed
+from wm_envs.data.display import short_repr
 
 _MAX_CIRCLE_ERROR = 1e-4
 """Largest deviation of cos^2 + sin^2 from 1.
@@ -247,6 +248,8 @@ class ErrorTable:
     p95: Array
     exact: Array
 
+    __repr__ = short_repr
+
     @property
     def rmse(self) -> Array:
         """Root mean squared error [horizons, O + 1]."""
@@ -265,6 +268,8 @@ class ErrorCurve:
     rmse: Array
     low: Array
     high: Array
+
+    __repr__ = short_repr
 
 
 def error_tables(

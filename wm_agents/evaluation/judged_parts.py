@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wm_agents.evaluation.error_tables import Array, ErrorCurve, FeatureGroup, episode_limits
 from wm_agents.evaluation.windows import EvaluationWindows
+from wm_envs.data.display import counted
 
 EXACT = 0.01
 """An error below this share of the spread is right.
@@ -41,6 +42,10 @@ class JudgedPart:
     columns: tuple[int, ...]
     curves: dict[str, ErrorCurve]
     is_good: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        steps = counted(len(self.is_good), "step")
+        return f"JudgedPart({self.name!r}, good for {self.trusted_steps} of {steps})"
 
     @property
     def trusted_steps(self) -> int:
