@@ -158,3 +158,12 @@ def test_a_function_acts_on_a_batch_and_on_a_single_observation():
     assert actions.tolist() == [3, 7]
     assert state == "kept"
     assert agent.predict(batch[0])[0] == 3
+
+
+def test_progress_counts_the_episodes_that_are_over(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = SyncVectorEnv([Countdown] * 4)
+    evaluate(FunctionAgent(lambda rows: np.ones(len(rows), np.int64)), rows, 6, progress=True)
+    # Two rows of the second wave were not asked for.
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("evaluate 6/6 ")
+    rows.close()
