@@ -142,7 +142,7 @@ def show(summary: dict[str, float], picture: Path) -> None:
     table = Table(title="wm-suite quick start")
     table.add_column("task")
     table.add_column("agent")
-    table.add_column("success", justify="right")
+    table.add_column("success [95% interval]", justify="right")
     table.add_row(
         "wm/SequenceNext-v0", "REINFORCE + world model", f"{summary['sequence_success_rate']:.3f}"
     )

@@ -124,7 +124,7 @@ def _as_typed(function: Callable[..., CommandResult], stderr: Any) -> Callable[.
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {**function.__annotations__, "json": JSON_OPTION.annotation}
     # Else the parser would look at the command behind it, which has no such option.
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__
     return run
 
 

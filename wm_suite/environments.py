@@ -98,7 +98,7 @@ def play(
 
     result = play(env_id, seed=seed, render_mode=render_mode)
     text = (
-        f"{counted(result['episodes'], 'episode')}, mean return {result['mean_return']:g}, success rate "
+        f"{counted(int(result['episodes']), 'episode')}, mean return {result['mean_return']:g}, success rate "
         f"{result['success_rate']:g}"
     )
     return CommandResult(result, text)
