@@ -60,7 +60,7 @@ class Config:
     env_id: str = "CartPole-v1"
     """Any Gymnasium id; "module:id" imports the module first."""
     total_timesteps: int = 20_000
-    """Real steps."""
+    """Real steps; the same command resumes, and another number needs another folder."""
     seed: int = 0
     """Seed of everything."""
     output_dir: Path = Path("runs/agent")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from wm_envs.data.display import counted
 from wm_envs.data.options import check_integer
 from wm_suite.command_result import CommandResult
 
@@ -113,7 +112,7 @@ def fit(
     wma.write_summary(folder, result)
     text = (
         f"{result['model']} of {train.num_steps:,} steps in {folder}: trusted for "
-        f"{counted(report.trusted_steps, 'step')} on held-out episodes.\nNext: wm score {folder}"
+        f"{report.trusted_steps} steps on held-out episodes.\nNext: wm score {folder}"
     )
     return CommandResult(result, text)
 
