@@ -105,7 +105,7 @@ def page_name(row: Registration) -> str:
 
 def page(row: Registration) -> str:
     """The Markdown page of an id; raises ValueError where the class has no docstring."""
-    summary, _, sections = (inspect.getdoc(environment_class(row)) or "").partition("\n")
+    _, _, sections = (inspect.getdoc(environment_class(row)) or "").partition("\n")
     if not sections:
         raise ValueError(
             f"{row.id} has no documentation: write the sections in the docstring of its class"
@@ -113,7 +113,7 @@ def page(row: Registration) -> str:
     usage = f'```python\nimport gymnasium as gym\nimport wm_envs\n\nenv = gym.make("{row.id}")\n```'
     parts = [
         f"# {row.id}",
-        summary,
+        row.summary,
         f"![A film of {row.id}, played by {player(row)}]({page_name(row)}.gif)",
         usage,
         how_to_play(row),
@@ -282,14 +282,10 @@ def _domain(row: Registration) -> str:
     return row.entry_point.split(".")[1]
 
 
-def _summary(row: Registration) -> str:
-    return (inspect.getdoc(environment_class(row)) or "").splitlines()[0]
-
-
 def _tile(row: Registration) -> str:
     name = page_name(row)
     picture = f'<img src="{name}.gif" alt="" loading="lazy" width="{WIDTH}" height="{HEIGHT}">'
-    words = f"<strong>{row.id}</strong><span>{_summary(row)}</span>"
+    words = f"<strong>{row.id}</strong><span>{row.summary}</span>"
     return f'<li><a href="{name}/">{picture}{words}</a></li>'
 
 

@@ -60,7 +60,7 @@ class Config:
     env_id: str = "CartPole-v1"
     """Any Gymnasium id; "module:id" imports the module first."""
     total_timesteps: int = 20_000
-    """Real steps."""
+    """Real steps; the same command resumes, and another number needs another folder."""
     seed: int = 0
     """Seed of everything."""
     output_dir: Path = Path("runs/agent")
@@ -90,7 +90,8 @@ def main(config: Config) -> dict[str, Any]:
         checkpoints=folder / "checkpoints",
     )
     cpu_seconds = time.process_time() - began
-    returns, success_rate = evaluate(agent, config.episodes)
+    shown = False if config.quiet else None
+    returns, success_rate = evaluate(agent, config.episodes, shown)
     mean_return = float(np.mean(returns))
     summary = {
         "env_id": config.env_id,
@@ -114,13 +115,15 @@ def main(config: Config) -> dict[str, Any]:
     return summary
 
 
-def evaluate(agent: wma.WorldModelAgent, episodes: int) -> tuple[list[float], float | None]:
+def evaluate(
+    agent: wma.WorldModelAgent, episodes: int, progress: bool | None = False
+) -> tuple[list[float], float | None]:
     """Returns and success rate of fresh episodes, in two halves if there is time for both."""
     first = max(1, episodes // 2)
     began = time.perf_counter()
-    halves = [agent.evaluate(first)]
+    halves = [agent.evaluate(first, progress=progress)]
     if episodes > first and time.perf_counter() - began < SLOW_EVALUATION_SECONDS:
-        halves.append(agent.evaluate(episodes - first, seed=1_500_000))
+        halves.append(agent.evaluate(episodes - first, seed=1_500_000, progress=progress))
     returns = [float(total) for half in halves for total in half.returns]
     flags = [half.successes for half in halves if half.successes is not None]
     return returns, float(np.concatenate(flags).mean()) if flags else None

@@ -80,7 +80,7 @@ def main(config: Config) -> dict[str, Any]:
     )
     envs: Any = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
     cloning = wma.BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
-    cloning.fit(demonstrations)
+    cloning.fit(demonstrations, progress=None)
     if config.in_world_model:
         envs.close()
         envs = imagined(demonstrations, config)
@@ -95,7 +95,7 @@ def main(config: Config) -> dict[str, Any]:
     at_the_start = score(airl, config)
     spacing = max(config.total_timesteps // config.num_evaluations, 1)
     curve = EvaluationCurve(lambda: score(airl, config, CURVE_EPISODES), spacing)
-    airl.learn(config.total_timesteps, callback=curve)
+    airl.learn(config.total_timesteps, callback=curve, progress_bar=None)
     curve.note()
     envs.close()
 

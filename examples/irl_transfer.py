@@ -150,7 +150,9 @@ def learn(mass: float, airl: wma.AdversarialIRL | None, config: Config) -> Any:
         seed=config.seed,
         device="cpu",
     )
-    return agent.learn(config.total_timesteps)
+    with wma.progress(config.total_timesteps, "PPO") as bar:
+        # The callback has to give True, or learning stops.
+        return agent.learn(config.total_timesteps, lambda *_: bar.advance(envs.num_envs) is None)
 
 
 def score(agent: Any, mass: float, config: Config) -> float:

@@ -21,6 +21,7 @@ import tyro
 import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.planning.learning import Learned
+from wm_envs.data.specs import spec_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,13 @@ def main(config: Config) -> dict[str, Any]:
     learned = learn(config)
     learning_seconds = time.perf_counter() - started
     agent = wma.PlanningAgent(learned.model, learned.planner, seed=config.seed)
-    results = wma.evaluate(agent, config.env_id, config.episodes, seed=config.seed + 10_000)
+    results = wma.evaluate(
+        agent,
+        config.env_id,
+        config.episodes,
+        seed=config.seed + 10_000,
+        progress=False if config.quiet else None,
+    )
     summary = {
         "env_id": config.env_id,
         "planner": type(learned.planner).__name__,
@@ -102,7 +109,12 @@ def learn(config: Config) -> Learned:
     report = None if config.quiet else show
     with gym.make(config.env_id) as env:
         return wma.learn_to_plan(
-            env, budget, seed=config.seed, planner=config.planner, on_round=report
+            env,
+            budget,
+            seed=config.seed,
+            planner=config.planner,
+            on_round=report,
+            progress=False if config.quiet else None,
         )
 
 
@@ -115,7 +127,7 @@ def success_rate(env_id: str, results: wma.EpisodeResults) -> float | None:
     """The environment's own word, else returns that reach its registered threshold, else None."""
     if results.success_rate is not None:
         return results.success_rate
-    threshold = gym.spec(env_id).reward_threshold
+    threshold = spec_of(env_id).reward_threshold
     return None if threshold is None else float(np.mean(results.returns >= threshold))
 
 

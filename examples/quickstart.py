@@ -97,9 +97,8 @@ def learn_sequence(config: Config) -> dict[str, float]:
     interval = wma.wilson_interval(int(successes.sum()), successes.size)
     scores = {"sequence_success_rate": interval.estimate, "sequence_success_low": interval.low}
     title = "REINFORCE with a world model on wm/SequenceNext-v0"
-    card = wma.Card(
-        title, "wm/SequenceNext-v0", scores, "python examples/quickstart.py", seeds=(config.seed,)
-    )
+    command = wma.command_line("examples/quickstart.py", config, ("seed",))
+    card = wma.Card(title, "wm/SequenceNext-v0", scores, command, seeds=(config.seed,))
     wma.save_with_card(agent, config.output_dir / "sequence_next", card)
     return scores
 
@@ -143,7 +142,7 @@ def show(summary: dict[str, float], picture: Path) -> None:
     table = Table(title="wm-suite quick start")
     table.add_column("task")
     table.add_column("agent")
-    table.add_column("success", justify="right")
+    table.add_column("success [95% interval]", justify="right")
     table.add_row(
         "wm/SequenceNext-v0", "REINFORCE + world model", f"{summary['sequence_success_rate']:.3f}"
     )

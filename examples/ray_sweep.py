@@ -156,6 +156,7 @@ def main(config: Config) -> dict[str, float]:
     }
     label = "interquartile mean over seeds"
     wma.plot_intervals(folder / "sweep.png", intervals, label, title=config.env_id)
+    print(f"{'setting':32} {label} [95% interval]")
     for setting, interval in intervals.items():
         print(f"{setting:32} {interval}")
     wma.say_where(folder)

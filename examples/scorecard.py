@@ -91,6 +91,7 @@ def main(config: Config) -> dict[str, float]:
         episodes=config.planning_episodes,
         seed=config.seed,
         max_steps=config.planning_steps,
+        progress=False if config.quiet else None,
     )
     title = f"{config.env_id} · {type(model).__name__} · {train.num_steps:,} real steps"
     card = wma.scorecard(

@@ -468,4 +468,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """The public names and the packages, without what this file needs for itself."""
+    own = (name for name, value in globals().items() if hasattr(value, "__path__"))
+    return sorted({*own, *__all__, *(name for name in globals() if name.startswith("__"))})

@@ -162,8 +162,10 @@ class WorldModelAgent(Savable):
             total_timesteps: At most so many real steps, those of all environments side by side. A
                 second call goes on with as many more.
             callback: Called every `round_steps` steps with the agent and its figures; False stops.
-            progress_bar: Show progress on a terminal.
-            checkpoints: A folder; the same call resumes from its newest checkpoint. Environments
+            progress_bar: Show progress: a bar on a terminal, elsewhere a line now and then.
+            checkpoints: A folder; the same call resumes from its newest checkpoint. With another
+                `total_timesteps` it is refused, since schedules depend on it: to extend a run,
+                repeat its call and call `learn` again, with another folder or none. Environments
                 start anew at each checkpoint, interrupted or not.
             checkpoint_every: In rounds.
 
@@ -269,13 +271,15 @@ class WorldModelAgent(Savable):
         actions, state = best.predict(rows, state, starts)
         return self.spaces.predicted_actions(actions, is_single), state
 
-    def evaluate(self, episodes: int = 100, seed: int = 1_000_000) -> EpisodeResults:
+    def evaluate(
+        self, episodes: int = 100, seed: int = 1_000_000, *, progress: bool | None = False
+    ) -> EpisodeResults:
         """Fresh episodes on seeds that learning does not use; see `wm_agents.evaluation.evaluate`."""
         self._learned()
         # Side by side, since most ways of acting take as long for one row as for many.
         env = self._make_envs(self.config.steps_per_env * min(episodes, 16))
         try:
-            return evaluate(self, env, episodes, seed=seed)
+            return evaluate(self, env, episodes, seed=seed, progress=progress)
         finally:
             if not self._is_own(env):
                 env.close()
@@ -518,7 +522,9 @@ class _Run:
 
     def fingerprint(self) -> dict[str, Any]:
         """Which run this is."""
-        return {
+        # A second call is no resumption of the first, whose folder it may have been given.
+        later = {"first_step": self._first} if self._first else {}
+        return later | {
             "kind": self.agent.kind,
             "seed": self.agent.seed,
             "env": _name_of(self.agent._env),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import SpaceError
+from wm_envs.data.display import span
 from wm_envs.data.spaces import ObservationCodec
 
 Array = NDArray[Any]
@@ -205,7 +206,7 @@ def check_actions(actions: Tensor, space: gym.Space[Any], num_axes: int) -> None
     if isinstance(space, spaces.Discrete) and actions.device.type == "cpu" and actions.numel():
         low, high = int(actions.min()), int(actions.max())
         if low < space.start or high >= space.start + space.n:
-            raise SpaceError(f"expected actions of {space}, got {low} to {high}")
+            raise SpaceError(f"expected actions of {space}, got {span(low, high)}")
 
 
 def episode_starts(episode_start: Any, num_rows: int) -> NDArray[np.bool_]:

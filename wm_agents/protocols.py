@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_envs.data.display import short_repr
+
 
 @dataclass(frozen=True)
 class ModelState:
@@ -30,6 +32,8 @@ class ModelState:
 
     observations: Tensor
     hidden: tuple[Tensor, ...] = ()
+
+    __repr__ = short_repr
 
     def select(self, index: Tensor) -> "ModelState":
         """The rows of an index or mask [K]."""
@@ -64,6 +68,8 @@ class Prediction:
     terminations: Tensor
     disagreement: Tensor | None = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -81,6 +87,8 @@ class Rollout:
     rewards: Tensor
     terminations: Tensor
     disagreement: Tensor | None = None
+
+    __repr__ = short_repr
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Rollout":
         """Apply a function to every tensor."""
@@ -144,6 +152,8 @@ class Candidates:
     selected: Tensor
     judgements: Tensor | None = None
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -161,6 +171,8 @@ class Plan:
     values: Tensor
     num_model_steps: int
     candidates: Candidates | None = None
+
+    __repr__ = short_repr
 
 
 class Objective(Protocol):

@@ -1,6 +1,6 @@
 """Gymnasium environments for world models; importing this package registers the `wm/...` ids."""
 
-from wm_envs.data.moved import MovedModules
+from wm_envs.data.moved import MovedModules as _MovedModules
 from wm_envs.data.recording import record, record_split
 from wm_envs.registration import register_all
 
@@ -22,7 +22,7 @@ _PONG_VIEW = {
     "symbols": "object_encoding",
     "view": "object_view",
 }
-MovedModules(
+_MovedModules(
     {
         "wm_envs.threads": "wm_envs.kernel",
         "wm_envs.resolutions.marc": "wm_envs.resolutions.digital_library",

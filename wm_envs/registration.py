@@ -14,6 +14,8 @@ from wm_envs.limits import LimitedByEnv
 class Registration:
     """One id, and the first line of its page, so that a list of ids imports none of them.
 
+    That line is the first of the class's docstring, with what is special about a version.
+
     `max_episode_steps` stays None where the length of an episode follows from the options: the
     kernel truncates by itself, also where `gym.make` is given another limit, and `env.spec` tells
     after how many steps.
@@ -136,13 +138,13 @@ TABLE = (
     ),
     Registration(
         "wm/Driving-v0",
-        "Drive a racing car around a circuit as fast as it will go.",
+        "Drive a racing car around a circuit as fast as it will go (expert: first version).",
         f"{DRIVING}:DrivingEnv",
         f"{DRIVING}:DrivingVectorEnv",
     ),
     Registration(
         "wm/Driving-v1",
-        "Drive a racing car around a circuit as fast as it will go.",
+        "Drive a racing car around a circuit as fast as it will go (expert: mended).",
         f"{DRIVING}:DrivingEnv",
         f"{DRIVING}:MendedDrivingVectorEnv",
     ),
@@ -157,11 +159,13 @@ def register_all() -> None:
 
 
 def page(row: Registration) -> str:
-    """The docstring of an id's environment, without its indentation."""
+    """The docstring of an id's environment, without its indentation; it begins with the id's summary."""
     entry_point = load_env_creator(row.entry_point)
     # The vector shell names its environment class; an entry point may be a mere function.
     documented = getattr(load_env_creator(row.vector_entry_point), "env_class", entry_point)
-    return inspect.getdoc(documented) or ""
+    text = inspect.getdoc(documented) or ""
+    # Two versions of one environment share a class, and differ in their first line.
+    return row.summary + text[len(text.split("\n")[0]) :]
 
 
 def listing() -> str:

@@ -3,13 +3,14 @@
 import contextlib
 import difflib
 import functools
+import inspect
 import io
 import json
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
@@ -39,6 +40,16 @@ DESCRIPTION = (
     "script."
 )
 USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+# So that each command's help page has it; `main` takes the word out of what was typed.
+JSON_OPTION = inspect.Parameter(
+    "json",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        tyro.conf.FlagCreatePairsOff[bool],
+        tyro.conf.arg(help="Print one JSON object on the standard output instead of text."),
+    ],
+)
 
 
 class _Failure(NamedTuple):
@@ -74,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("WM_DEBUG"):
             raise
-        return _fail(_failure_of(error))
+        return _fail(_failure_of(error, words))
     return outcome.exit_code
 
 
@@ -82,23 +93,12 @@ def _run(words: list[str], is_json: bool) -> CommandResult:
     # What a command prints on its way is not its result.
     way = contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext()
     usage = io.StringIO()
-    stderr = sys.stderr
-
-    def spoken(function: Callable[..., CommandResult]) -> Callable[..., CommandResult]:
-        """The command with the standard error stream that it was called with."""
-
-        @functools.wraps(function)
-        def run(*arguments: Any, **options: Any) -> CommandResult:
-            with contextlib.redirect_stderr(stderr):
-                return function(*arguments, **options)
-
-        return run
-
     try:
         # The parser writes a box of several lines about what it does not know.
+        typed = {name: _as_typed(command, sys.stderr) for name, command in COMMANDS.items()}
         with contextlib.redirect_stderr(usage), way:
             outcome: CommandResult = tyro.extras.subcommand_cli_from_dict(
-                {name: spoken(function) for name, function in COMMANDS.items()},
+                typed,
                 prog="wm",
                 description=DESCRIPTION,
                 args=words or ["--help"],
@@ -107,16 +107,33 @@ def _run(words: list[str], is_json: bool) -> CommandResult:
     except SystemExit as stopped:
         if stopped.code != USAGE_ERROR:
             raise
-        raise UsageError(_in_one_line(usage.getvalue())) from None
+        raise UsageError(_in_one_line(usage.getvalue(), words[0])) from None
     return outcome
+
+
+def _as_typed(function: Callable[..., CommandResult], stderr: Any) -> Callable[..., CommandResult]:
+    """A command that has --json on its help page, and this as its standard error stream."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any, json: bool = False, **options: Any) -> CommandResult:  # noqa: ARG001
+        with contextlib.redirect_stderr(stderr):
+            return function(*arguments, **options)
+
+    signature = inspect.signature(function)
+    parameters = [*signature.parameters.values(), JSON_OPTION]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**function.__annotations__, "json": JSON_OPTION.annotation}
+    # Else the parser would look at the command behind it, which has no such option.
+    del run.__wrapped__
+    return run
 
 
 class UsageError(Exception):
     """What was typed does not fit a command."""
 
 
-def _in_one_line(box: str) -> str:
-    """The first part of a message in a box that is drawn with lines, and where to read more."""
+def _in_one_line(box: str, command: str) -> str:
+    """The first part of a message in a box that is drawn with lines, and what was meant perhaps."""
     parts: list[list[str]] = [[]]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:  # the first is a heading
         words = line.strip(" |\u2502")
@@ -125,15 +142,37 @@ def _in_one_line(box: str) -> str:
         else:
             parts[-1].append(words)
     told = [" ".join(" ".join(part).split()) for part in parts if part]
-    return ". ".join(dict.fromkeys((told[0], told[-1]))) if told else "wrong usage: see wm --help"
+    help_page = f"`wm {command} --help` lists the options" if command in COMMANDS else "`wm --help`"
+    if not told:
+        return f"wrong usage: {help_page}"
+    # Choices come as Python writes a tuple.
+    mistake = re.sub(r"\('([^)]*)\)", lambda found: found[1].replace("'", ""), told[0])
+    hints = [_similar_option(part, command) for part in told[1:]]
+    if meant := [hint for hint in hints if hint]:
+        mistake = f"{mistake.rstrip('.')}: did you mean {' and '.join(dict.fromkeys(meant))}?"
+        return f"{mistake} {help_page}"
+    return f"{mistake.rstrip('.')}: {help_page}"
 
 
-def _failure_of(error: Exception) -> _Failure:
+def _similar_option(part: str, command: str) -> str:
+    """The first option of this command in a list of similar ones of all commands; "" without one."""
+    if not part.startswith(("Perhaps you meant", "Arguments similar")):
+        return ""
+    for described in re.split(r" (?=--[a-z])", part.replace(" --help", ""))[1:]:
+        # The commands that have an option follow it: "--episodes INT How many. in wm record".
+        if re.search(rf"in wm {command}( |$)", described):
+            return described.split()[0]
+    return ""
+
+
+def _failure_of(error: Exception, words: Sequence[str]) -> _Failure:
     """One line for what was raised; what is not one of our errors says its kind, too."""
     message = " ".join(str(error).split())
     kind = type(error)
     if kind.__name__ in ("NameNotFound", "NamespaceNotFound", "VersionNotFound"):
-        message += " `wm envs` lists ours; module:ID imports a module first."
+        message += " `wm envs` lists ours"
+        is_after_import = any(":" in word for word in words)
+        message += "." if is_after_import else "; module:ID imports a module first."
     elif not kind.__module__.startswith(("wm_envs", "wm_agents", "wm_suite", "gymnasium")):
         is_about_a_file = isinstance(error, ImportError | OSError)
         if not is_about_a_file or not message:

@@ -39,7 +39,7 @@ def info(env_id: Positional[str]) -> CommandResult:
         text = inspect.getdoc(known) or ""
     result: dict[str, Any] = {
         "id": spec.id,
-        "summary": text.split("\n")[0],
+        "summary": _first_sentence(text),
         "page": text,
         "observation_space": None,
         "action_space": None,
@@ -52,6 +52,12 @@ def info(env_id: Positional[str]) -> CommandResult:
     except ImportError as error:  # the page is there, whatever else is missing
         note = str(error)
     return CommandResult(result, f"# {spec.id}\n\n{text}\n\n{note}")
+
+
+def _first_sentence(page: str) -> str:
+    """The first line that is no heading; Gymnasium's pages begin with one."""
+    lines = (line.strip() for line in page.split("\n"))
+    return next((line for line in lines if line and not line.startswith("#")), "")
 
 
 def _spaces_of(env_id: str) -> dict[str, Any]:
@@ -87,11 +93,12 @@ def play(
         seed: Of the first episode.
         render_mode: Text in the terminal, or a window.
     """
+    from wm_envs.data.display import counted
     from wm_envs.play import play
 
     result = play(env_id, seed=seed, render_mode=render_mode)
     text = (
-        f"{result['episodes']} episodes, mean return {result['mean_return']:g}, success rate "
+        f"{counted(int(result['episodes']), 'episode')}, mean return {result['mean_return']:g}, success rate "
         f"{result['success_rate']:g}"
     )
     return CommandResult(result, text)
@@ -116,6 +123,7 @@ def record(
         output: The file.
     """
     import wm_envs
+    from wm_envs.data.display import counted
     from wm_envs.data.paths import writable_file
 
     path = writable_file(output)
@@ -128,7 +136,7 @@ def record(
         "mean_return": float(recorded.returns.mean()),
     }
     text = (
-        f"{result['episodes']} episodes, {result['steps']:,} steps, mean return "
+        f"{counted(recorded.num_episodes, 'episode')}, {counted(recorded.num_steps, 'step')}, mean return "
         f"{result['mean_return']:.4g}: {path}"
     )
     return CommandResult(result, text)
@@ -141,6 +149,9 @@ def bench(env_ids: Positional[tuple[str, ...]] = (), /, *, seconds: float = 1.0)
         env_ids: Any Gymnasium ids; none takes all of ours that are installed.
         seconds: Of CPU time for each figure.
     """
+    import sys
+    import warnings
+
     from wm_envs.data.options import check_number
     from wm_envs.registration import TABLE
     from wm_envs.testing.speed import steps_per_cpu_second
@@ -150,13 +161,19 @@ def bench(env_ids: Positional[tuple[str, ...]] = (), /, *, seconds: float = 1.0)
     lines = [f"{'id':26} {'single':>12} {'64 in a batch':>14} {'4,096':>14}  steps per CPU-second"]
     for env_id in env_ids or [row.id for row in TABLE]:
         try:
-            speeds = [steps_per_cpu_second(env_id, n, seconds=seconds) for n in (None, 64, 4096)]
+            with warnings.catch_warnings():
+                # Earlier versions are measured too, and need not say that there are later ones.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                speeds = [
+                    steps_per_cpu_second(env_id, size, seconds=seconds) for size in (None, 64, 4096)
+                ]
         except ImportError as error:
             if env_ids:
                 raise
             lines.append(f"{env_id:26} {error}")
             continue
         rows.append({"id": env_id, "single": speeds[0], "x64": speeds[1], "x4096": speeds[2]})
+        print(f"[{len(lines)}/{len(env_ids) or len(TABLE)}] {env_id}", file=sys.stderr, flush=True)
         lines.append(f"{env_id:26} {speeds[0]:12,.0f} {speeds[1]:14,.0f} {speeds[2]:14,.0f}")
     return CommandResult({"steps_per_cpu_second": rows}, "\n".join(lines))
 
@@ -170,6 +187,7 @@ def compile_(env_ids: Positional[tuple[str, ...]] = (), /) -> CommandResult:
     import sys
 
     from wm_envs.compilation import compile_environments
+    from wm_envs.data.display import counted
     from wm_envs.registration import TABLE
 
     num_ids = len(env_ids) or len(TABLE)
@@ -181,7 +199,7 @@ def compile_(env_ids: Positional[tuple[str, ...]] = (), /) -> CommandResult:
 
     seconds = compile_environments(env_ids or None, say)
     compiled = [spent for spent in seconds.values() if spent is not None]
-    text = f"{len(compiled)} environments are compiled, after {sum(compiled):.1f} s."
+    text = f"{counted(len(compiled), 'environment')} compiled after {sum(compiled):.1f} s."
     if skipped := [env_id for env_id, spent in seconds.items() if spent is None]:
         text += f" Not installed: {', '.join(skipped)}."
     return CommandResult({"seconds": seconds}, text)

@@ -1,6 +1,10 @@
 """Commands that learn, which need the extra `agents`; torch is loaded when one of them runs."""
 
+import inspect
 import json
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,7 +96,16 @@ def fit(
         title=f"{type(fitted).__name__} of {env_id or Path(source).name}",
         env_id=env_id or Path(source).name,
         scores=scores,
-        command=f"wm fit {source} --model {model} --seed {seed}",
+        command=_typed(
+            fit,
+            source,
+            model=model,
+            steps=steps,
+            num_updates=num_updates,
+            seed=seed,
+            device=device,
+            output_dir=output_dir,
+        ),
         seeds=(seed,),
         evaluation="Open-loop errors on held-out episodes.",
         tags=("world-model",),
@@ -147,6 +160,7 @@ def score(
                 lambda dynamics: wma.make_planner("auto", dynamics, train, seed=seed),
                 episodes=planning_episodes,
                 seed=seed,
+                progress=None,
             )
         card = wma.scorecard(
             model,
@@ -233,11 +247,13 @@ def plan(
     else:
         budget = wma.LearningConfig(max_real_steps=max_real_steps, num_rounds=num_rounds)
         with gym.make(env_id) as env:
-            learned = wma.learn_to_plan(env, budget, seed=seed, planner=planner)
+            learned = wma.learn_to_plan(
+                env, budget, seed=seed, planner=planner, on_round=_say, progress=None
+            )
         learned_model, selected = learned.model, learned.planner
         num_real_steps = learned.num_real_steps
     agent = wma.PlanningAgent(learned_model, selected, seed=seed)
-    results = wma.evaluate(agent, env_id, episodes, seed=seed + 10_000)
+    results = wma.evaluate(agent, env_id, episodes, seed=seed + 10_000, progress=None)
     result = {
         "env_id": env_id,
         "model": type(learned_model).__name__,
@@ -246,7 +262,8 @@ def plan(
         **results.summary(),
     }
     wma.write_summary(folder, result)
-    return CommandResult(result, f"{result['planner']} in a {result['model']}: {results}")
+    text = f"{result['planner']} in a {result['model']}: {results}{_few(episodes)}"
+    return CommandResult(result, text)
 
 
 def train(
@@ -262,18 +279,20 @@ def train(
 
     Args:
         env_id: Any Gymnasium id.
-        total_timesteps: Real steps.
+        total_timesteps: Real steps in all. The same command resumes; with another number it needs
+            another folder, since schedules depend on it.
         episodes: Of the evaluation.
         seed: Of everything.
         output_dir: Folder for agent.safetensors, summary.json and checkpoints.
     """
     wma = _learners()
     check_integer("episodes", episodes, 1)
-    folder = wma.make_output_directory(output_dir)
+    # Before the folder is made: a misspelt id leaves none.
     agent = wma.WorldModelAgent(env_id, seed=seed)
+    folder = wma.make_output_directory(output_dir)
     agent.learn(total_timesteps, progress_bar=True, checkpoints=folder / "checkpoints")
     path = agent.save(folder / "agent")
-    results = agent.evaluate(episodes)
+    results = agent.evaluate(episodes, progress=None)
     result = {
         "env_id": env_id,
         "real_steps": agent.num_timesteps,
@@ -282,7 +301,9 @@ def train(
         **results.summary(),
     }
     wma.write_summary(folder, result)
-    return CommandResult(result, f"{agent}\n{results}\nwma.load({str(path)!r}) reads it.")
+    return CommandResult(
+        result, f"{agent}\n{results}{_few(episodes)}\nwma.load({str(path)!r}) reads it."
+    )
 
 
 def _learners() -> Any:
@@ -318,8 +339,6 @@ def _fitted(
     folder: Path, data: Path | None
 ) -> tuple[Path, Any, "Trajectories", "Trajectories", Any]:
     """What `wm fit` wrote: folder, model, episodes of training and test, and the environment if there is one."""
-    import gymnasium as gym
-
     from wm_envs.data.paths import user_path
     from wm_envs.data.trajectories import Trajectories
 
@@ -331,7 +350,40 @@ def _fitted(
     train = Trajectories.load(folder / TRAIN)
     test = Trajectories.load(folder / TEST if data is None else data)
     env_id = json.loads((folder / "config.json").read_text(encoding="utf-8"))["env_id"]
-    env = None
-    if env_id in gym.registry:
-        env = gym.make(env_id)
-    return folder, model, train, test, env
+    return folder, model, train, test, _environment(env_id)
+
+
+def _environment(name: str) -> Any:
+    """The environment of an id; None for a file, and for a module that is not at hand."""
+    import gymnasium as gym
+
+    from wm_envs.data.specs import spec_of
+    from wm_envs.errors import OptionError
+
+    try:
+        spec = spec_of(name)
+    except (gym.error.Error, OptionError):
+        return None
+    return gym.make(spec)
+
+
+def _few(episodes: int) -> str:
+    """What limits of few episodes are not: nobody told them which returns are possible."""
+    if not 1 < episodes < 10:
+        return ""
+    return "\nLimits of so few episodes may lie beyond any return that is possible."
+
+
+def _say(figures: dict[str, float]) -> None:
+    """Figures of a round, on the way."""
+    text = "  ".join(f"{name} {value:.6g}" for name, value in figures.items())
+    print(text, file=sys.stderr, flush=True)
+
+
+def _typed(command: Callable[..., Any], *words: str, **options: Any) -> str:
+    """What was typed to call a command: options at their defaults are left out, the seed is not."""
+    typed = ["wm", command.__name__, *words]
+    for name, value in options.items():
+        if name == "seed" or value != inspect.signature(command).parameters[name].default:
+            typed += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(typed)

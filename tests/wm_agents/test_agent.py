@@ -338,6 +338,26 @@ def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
         )
 
 
+def test_a_run_with_checkpoints_is_extended_by_a_second_call(small, tmp_path):
+    def agent():
+        return wma.WorldModelAgent("test/SmallLake-v0", seed=4)
+
+    agent().learn(64, checkpoints=tmp_path, checkpoint_every=1)
+    with pytest.raises(CheckpointError, match="call learn again on the same agent"):
+        agent().learn(96, checkpoints=tmp_path, checkpoint_every=1)
+    longer = agent().learn(64, checkpoints=tmp_path, checkpoint_every=1)
+    # The second call is another run, which the folder of the first would end at once.
+    with pytest.raises(CheckpointError, match="a folder of its own"):
+        longer.learn(64, checkpoints=tmp_path, checkpoint_every=1)
+    assert longer.learn(32, checkpoints=tmp_path / "more").num_timesteps == 96
+
+
+@pytest.mark.parametrize("name", ["my/Room-v0", "my/NamedRoom-v0"])
+def test_an_id_may_name_the_module_that_registers_it(name, small):
+    agent = wma.WorldModelAgent(f"tests.support.room:{name}", seed=0).learn(32)
+    assert agent.evaluate(2).lengths.tolist() == [8, 8]
+
+
 def test_checkpoints_of_another_environment_are_refused(small, tmp_path):
     def learn(env_id):
         wma.WorldModelAgent(env_id, seed=4).learn(64, checkpoints=tmp_path, checkpoint_every=1)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +21,22 @@ SOURCE = Path(wma.__file__).read_text(encoding="utf-8")
 def test_every_public_name_is_there():
     for name in wma.__all__:
         assert getattr(wma, name) is not None
-    assert set(wma.__all__) <= set(dir(wma))
+    shown = {name for name in dir(wma) if not name.startswith("__")}
+    assert set(wma.__all__) <= shown
+    # What else is there are packages, and no `os` or `sys`.
+    assert all(hasattr(getattr(wma, name), "__path__") for name in shown - set(wma.__all__))
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
         wma.nothing_of_the_kind  # noqa: B018
+
+
+def test_help_shows_the_name_of_a_type_and_not_its_definition():
+    for name in wma.__all__:
+        public = getattr(wma, name)
+        members = vars(public).values() if isinstance(public, type) else (public,)
+        for member in members:
+            function = getattr(member, "__func__", member)
+            if inspect.isfunction(function):
+                assert "_NestedSequence" not in str(inspect.signature(function)), name
 
 
 def test_editors_read_the_same_names():

@@ -61,8 +61,9 @@ def test_notebooks_get_a_table_whose_texts_are_escaped(values):
 def test_results_show_mean_interval_and_success(values):
     shown = repr(values["results"])
     assert "400 episodes, mean return 199.5 [188.1, 210.9], success 0.75 [0.7053, 0.7899]" in shown
+    assert shown.endswith("; in brackets: 95% limits of the mean)")
     one = EpisodeResults(np.ones(1), np.ones(1, np.int64))
-    assert repr(one) == "EpisodeResults(1 episodes, mean return 1, mean length 1)"
+    assert repr(one) == "EpisodeResults(1 episode, mean return 1, mean length 1)"
     assert one.return_interval.low == -np.inf
 
 

@@ -1,4 +1,7 @@
+import inspect
+
 import pytest
+from gymnasium.envs.registration import load_env_creator
 
 from wm_envs.__main__ import main
 from wm_envs.registration import TABLE, page
@@ -13,6 +16,14 @@ def test_every_id_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_table_says_of_each_id_what_its_page_says() -> None:
     assert [row.summary for row in TABLE] == [page(row).split("\n")[0] for row in TABLE]
+    assert len({row.summary for row in TABLE}) == len(TABLE)
+
+
+def test_a_summary_begins_as_the_docstring_does() -> None:
+    for row in TABLE:
+        documented = load_env_creator(row.vector_entry_point).env_class
+        first = (inspect.getdoc(documented) or "").split("\n")[0]
+        assert row.summary.startswith(first.rstrip("."))
 
 
 @pytest.mark.parametrize("name", [row.id for row in TABLE])

@@ -48,6 +48,7 @@ def measure_gap(
     episodes: int,
     seed: int,
     max_steps: int = MAX_PLANNED_STEPS,
+    progress: bool | None = False,
 ) -> tuple[PlanningGap | None, dict[str, float]]:
     """Plan in the model and on the true dynamics: the gap, and success rates if there are any.
 
@@ -59,6 +60,7 @@ def measure_gap(
         episodes: Of each arm; 0 leaves the gap out.
         seed: Of the agents; the episodes start from seed + 10,000 on.
         max_steps: Episodes are cut here, those of random play as well.
+        progress: Of the evaluations, see `wm_agents.evaluation.evaluate`.
 
     Returns:
         The gap, which is None where the true dynamics are not at hand or no better than chance, and
@@ -74,9 +76,14 @@ def measure_gap(
     options: dict[str, Any] = {} if ends_before else {"max_episode_steps": max_steps}
 
     def play(agent: Any, envs: Any = None) -> EpisodeResults:
-        if envs is not None:
-            return wma.evaluate(agent, envs, episodes, seed=seed + 10_000)
-        return wma.evaluate(agent, env_id, episodes, seed=seed + 10_000, env_kwargs=options)
+        return wma.evaluate(
+            agent,
+            env_id if envs is None else envs,
+            episodes,
+            seed=seed + 10_000,
+            env_kwargs=options if envs is None else None,
+            progress=progress,
+        )
 
     def agent_of(dynamics: wma.WorldModel, **kwargs: Any) -> wma.PlanningAgent:
         return wma.PlanningAgent(dynamics, planner_of(dynamics), seed=seed, **kwargs)

@@ -32,6 +32,7 @@ from wm_agents.evaluation.statistics import (
 from wm_agents.evaluation.thresholds import steps_to_threshold, threshold_ratio
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.training.config_checks import require_integers
+from wm_envs.data.display import short_repr
 
 Report = Callable[[str, int, float], None]
 
@@ -97,6 +98,8 @@ class ArmResult:
     curve: NDArray[np.float64]
     final: NDArray[np.float64]
     cpu_seconds: float
+
+    __repr__ = short_repr
 
     def to_figures(self) -> dict[str, Any]:
         """As JSON can hold it."""

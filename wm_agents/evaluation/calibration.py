@@ -13,6 +13,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.protocols import ModelState, WorldModel
 from wm_agents.training.config_checks import checked_outcomes, checked_seed
+from wm_envs.data.display import short_repr, span
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 _MAX_STARTS = 128
@@ -37,6 +38,8 @@ class Calibration:
     width: NDArray[np.float64]
     num_samples: int
     is_calibrated: bool = True
+
+    __repr__ = short_repr
 
 
 def interval_calibration(
@@ -157,7 +160,7 @@ def _coverage(
     return Calibration(LEVELS, coverage, width, num_samples)
 
 
-def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
+def brier_score(probabilities: "ArrayLike", outcomes: "ArrayLike") -> float:
     """Mean squared difference between the probability and the outcome 0 or 1 (Brier 1950).
 
     0 is perfect.
@@ -166,7 +169,7 @@ def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     return float(np.mean((predicted - happened) ** 2))
 
 
-def auroc(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
+def auroc(probabilities: "ArrayLike", outcomes: "ArrayLike") -> float | None:
     """Probability that an event was ranked above a non-event, ties half (Hanley and McNeil 1982).
 
     None where only one of the two occurs. 0.5 is chance, 1 is perfect.
@@ -182,7 +185,7 @@ def auroc(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
     )
 
 
-def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
+def average_precision(probabilities: "ArrayLike", outcomes: "ArrayLike") -> float | None:
     """Precision averaged over recall, thresholds at every distinct probability.
 
     None where no event occurs.
@@ -202,7 +205,7 @@ def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | 
 
 
 def _checked(
-    probabilities: ArrayLike, outcomes: ArrayLike
+    probabilities: "ArrayLike", outcomes: "ArrayLike"
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     predicted, happened = (
         np.asarray(probabilities, np.float64).ravel(),
@@ -215,6 +218,6 @@ def _checked(
         )
     if not np.all((predicted >= 0) & (predicted <= 1)):
         raise ConfigError(
-            f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}"
+            f"probabilities lie in [0, 1], got {span(predicted.min(), predicted.max())}"
         )
     return predicted, happened

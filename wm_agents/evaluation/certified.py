@@ -42,6 +42,7 @@ from wm_agents.evaluation.windows import (
 from wm_agents.protocols import WorldModel
 from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
+from wm_envs.data.display import short_repr
 from wm_envs.data.trajectories import Trajectories
 
 REWARD = "reward"
@@ -92,6 +93,8 @@ class CertifiedHorizon:
     coverage: Array
     num_episodes: int
     num_windows: int
+
+    __repr__ = short_repr
 
     @property
     def violations(self) -> Array:

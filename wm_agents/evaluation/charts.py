@@ -15,6 +15,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import ArrayLike
 
+from wm_envs.data.display import counted as counted
+
 _WIDTH, _HEIGHT = 720, 340
 # Room on the right for the labels of the lines.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 150, 16, 46
@@ -177,11 +179,6 @@ def times_fewer(ratio: float, noun: str) -> str:
     if f"{ratio:.1f}" == "1.0":
         return f"as many {noun}"
     return f"{ratio:.1f} times fewer {noun}" if ratio > 1 else f"{1 / ratio:.1f} times more {noun}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: 1 step, 2 steps."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:

@@ -23,7 +23,9 @@ from wm_agents.evaluation.statistics import (
 )
 from wm_agents.protocols import Agent
 from wm_agents.training.config_checks import checked_seed, require_integers
-from wm_envs.data.display import data_frame, html_card
+from wm_envs.data.display import counted, data_frame, html_card
+from wm_envs.data.progress import ProgressBar
+from wm_envs.data.progress import progress as progress_of
 
 MAX_ENVS = 64
 """How many environments `evaluate` steps side by side unless told otherwise."""
@@ -63,7 +65,8 @@ class EpisodeResults:
     def return_interval(self) -> Interval:
         """The mean return within its 95% confidence limits.
 
-        Student's t over the episodes (Student 1908); infinite limits for a single one.
+        Student's t over the episodes (Student 1908); infinite limits for a single one. It knows no
+        bounds of rewards: with few episodes a limit may lie beyond any return that is possible.
         """
         # One episode has no spread to estimate.
         num_episodes = self.returns.size
@@ -83,7 +86,11 @@ class EpisodeResults:
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
-        return f"EpisodeResults({self.returns.size} episodes, {facts})"
+        told = f"{counted(self.returns.size, 'episode')}, {facts}"
+        # Of a single episode there are no limits to explain.
+        if "[" in facts:
+            told += "; in brackets: 95% limits of the mean"
+        return f"EpisodeResults({told})"
 
     def _repr_html_(self) -> str:
         return html_card("EpisodeResults", {"episodes": self.returns.size, **self._facts()})
@@ -181,6 +188,7 @@ def evaluate(
     num_envs: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
     deterministic: bool = True,
+    progress: bool | None = False,
 ) -> EpisodeResults:
     """Run an agent for whole episodes.
 
@@ -198,6 +206,7 @@ def evaluate(
         num_envs: Environments side by side; by default as many as episodes, at most `MAX_ENVS`.
         env_kwargs: Options of the environment, with an id only.
         deterministic: Passed to `predict`.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
     Raises:
         ConfigError: On counts below 1, on a single environment in place of an id, on options beside
@@ -208,7 +217,10 @@ def evaluate(
     seed = int(seed)  # other libraries' environments refuse NumPy's integers
     if episodes < 1 or (num_envs is not None and num_envs < 1):
         raise ConfigError(f"episodes={episodes} and num_envs={num_envs}: give at least 1")
-    with _opened(env, num_envs or min(episodes, MAX_ENVS), env_kwargs) as rows:
+    with (
+        _opened(env, num_envs or min(episodes, MAX_ENVS), env_kwargs) as rows,
+        progress_of(episodes, "evaluate", progress) as bar,
+    ):
         waves, num_found, num_starts = [], 0, 0
         while num_found < episodes:
             # A task whose every start is solved would go on for ever.
@@ -219,7 +231,7 @@ def evaluate(
                 )
             # Seeds follow each other over waves, so that the number of rows does not change the
             # episodes.
-            waves.append(_run_wave(agent, rows, seed + num_starts, deterministic))
+            waves.append(_run_wave(agent, rows, seed + num_starts, deterministic, bar, episodes))
             num_starts += rows.num_envs
             num_found += int((~waves[-1].is_solved_start).sum())
     return _collect(waves, episodes)
@@ -262,7 +274,14 @@ class _Wave:
     has_success: bool = False
 
 
-def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, deterministic: bool) -> _Wave:
+def _run_wave(
+    agent: Agent,
+    env: VectorEnv[Any, Any, Any],
+    seed: int,
+    deterministic: bool,
+    bar: ProgressBar,
+    episodes: int,
+) -> _Wave:
     num_envs = env.num_envs
     mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     observations, infos = env.reset(seed=seed)
@@ -282,10 +301,14 @@ def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, determinis
         observations, rewards, terminations, truncations, infos = env.step(actions)
         is_start = np.asarray(terminations) | np.asarray(truncations)
         # Rows that are over wait, and what they do does not count.
+        was_running = is_running.copy()
         wave.returns += np.where(is_running, rewards, 0.0)
         wave.lengths += is_running
         _note_successes(wave, infos, is_running & is_start, mode)
         is_running &= ~is_start
+        # Rows that are started beyond the episodes asked for are not counted.
+        num_new = min(int((was_running & ~is_running).sum()), episodes - bar.num_done)
+        bar.advance(num_new, step=float(wave.lengths.max()))
         # Without autoreset an ended row must be reset before the others can go on.
         if mode == AutoresetMode.DISABLED and is_start.any() and is_running.any():
             observations, _ = env.reset(options={"reset_mask": is_start.copy()})
@@ -373,9 +396,9 @@ def normalized_returns(returns: Mapping[str, float], low: str, high: str) -> dic
 
 
 def planning_gap(
-    learned: ArrayLike,
-    oracle: ArrayLike,
-    random: ArrayLike,
+    learned: "ArrayLike",
+    oracle: "ArrayLike",
+    random: "ArrayLike",
     *,
     confidence: float = 0.95,
     num_resamples: int = 4000,
@@ -417,7 +440,7 @@ def planning_gap(
     return PlanningGap(closed, learned_mean, oracle_mean, random_mean)
 
 
-def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:
+def _per_unit(returns: "ArrayLike", name: str) -> NDArray[np.float64]:
     values = finite_array(returns, name)
     return values.mean(axis=1) if values.ndim == 2 and len(values) > 1 else values.ravel()
 

@@ -12,6 +12,7 @@ from scipy.special import ndtri, stdtrit
 from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.windows import EvaluationWindows
 from wm_agents.training.config_checks import checked_seed
+from wm_envs.data.display import short_repr
 
 _MAX_CIRCLE_ERROR = 1e-4
 """Largest deviation of cos^2 + sin^2 from 1.
@@ -250,6 +251,8 @@ class ErrorTable:
     p95: Array
     exact: Array
 
+    __repr__ = short_repr
+
     @property
     def rmse(self) -> Array:
         """Root mean squared error [horizons, O + 1]."""
@@ -268,6 +271,8 @@ class ErrorCurve:
     rmse: Array
     low: Array
     high: Array
+
+    __repr__ = short_repr
 
 
 def error_tables(

@@ -28,6 +28,7 @@ from wm_agents.evaluation.windows import EvaluationWindows, episode_windows, sta
 from wm_agents.protocols import ModelState, WorldModel
 from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
+from wm_envs.data.display import short_repr
 from wm_envs.data.trajectories import Trajectories
 
 Array = NDArray[np.float64]
@@ -103,6 +104,8 @@ class Failures:
     worst: tuple[dict[str, Any], ...]
     num_windows: int
     num_episodes: int
+
+    __repr__ = short_repr
 
     def causes(self) -> list[str]:
         """Which part's error causes which, one sentence each, the largest relief first."""

@@ -17,6 +17,7 @@ from wm_agents.evaluation.error_tables import (
     paired_ratios,
 )
 from wm_agents.evaluation.windows import EvaluationWindows
+from wm_envs.data.display import counted
 
 EXACT = 0.01
 """An error below this share of the spread is right.
@@ -63,6 +64,10 @@ class JudgedPart:
     ratios: dict[str, Array]
     is_good: NDArray[np.bool_]
     has_skill: bool
+
+    def __repr__(self) -> str:
+        steps = counted(len(self.is_good), "step")
+        return f"JudgedPart({self.name!r}, good for {self.trusted_steps} of {steps})"
 
     @property
     def trusted_steps(self) -> int:

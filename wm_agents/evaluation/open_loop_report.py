@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from wm_agents.evaluation.calibration import Calibration
 from wm_agents.evaluation.error_tables import ErrorCurve, ErrorTable
 from wm_agents.evaluation.judged_parts import JudgedPart, rules_as_good, worst_part
+from wm_envs.data.display import counted, short_repr
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class RewardErrors:
 
     rmse: dict[str, NDArray[np.float64]]
     std: float
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,13 @@ class OpenLoopReport:
     rewards: RewardErrors
     ends: EndPrediction
     calibration: Calibration | None
+
+    def __repr__(self) -> str:
+        return (
+            f"OpenLoopReport(trusted for {self.trusted_steps} of "
+            f"{counted(self.max_horizon, 'step')}, worst part {self.worst_part.name!r}, "
+            f"{counted(self.num_episodes, 'held-out episode')})"
+        )
 
     @property
     def max_horizon(self) -> int:

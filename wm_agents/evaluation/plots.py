@@ -51,8 +51,8 @@ DARK = {
 
 def plot_learning_curves(
     path: str | Path,
-    curves: Mapping[str, ArrayLike],
-    steps: ArrayLike | Mapping[str, ArrayLike],
+    curves: "Mapping[str, ArrayLike]",
+    steps: "ArrayLike | Mapping[str, ArrayLike]",
     ylabel: str,
     threshold: float | None = None,
     xlabel: str = "Episodes",
@@ -166,8 +166,8 @@ def plot_intervals(
 
 def plot_lines(
     path: str | Path,
-    x: ArrayLike,
-    lines: Mapping[str, ArrayLike],
+    x: "ArrayLike",
+    lines: "Mapping[str, ArrayLike]",
     xlabel: str,
     ylabel: str,
     title: str = "",

@@ -62,12 +62,12 @@ class _Split:
 
 
 def linear_probe(
-    features: ArrayLike,
-    labels: ArrayLike,
-    groups: ArrayLike,
+    features: "ArrayLike",
+    labels: "ArrayLike",
+    groups: "ArrayLike",
     seed: int = 0,
-    observations: ArrayLike | None = None,
-    control_types: ArrayLike | None = None,
+    observations: "ArrayLike | None" = None,
+    control_types: "ArrayLike | None" = None,
     test_fraction: float = 0.3,
 ) -> ProbeResult:
     """Fits a linear map from features to labels and scores it on episodes that were held out.
@@ -132,7 +132,7 @@ def linear_probe(
     )
 
 
-def _matrix(values: ArrayLike, name: str) -> Floats:
+def _matrix(values: "ArrayLike", name: str) -> Floats:
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.size == 0:
         raise ConfigError(f"{name} has shape {matrix.shape}; give rows of numbers, at least one")
@@ -171,7 +171,7 @@ def _split_episodes(
 
 
 def _control_labels(
-    targets: NDArray[Any], control_types: ArrayLike | None, generator: np.random.Generator
+    targets: NDArray[Any], control_types: "ArrayLike | None", generator: np.random.Generator
 ) -> NDArray[Any]:
     """Random labels with the frequencies of the true ones."""
     if control_types is None:

@@ -327,9 +327,9 @@ def _feature_section(report: OpenLoopReport) -> str:
     rest = ""
     if len(rows) > num_shown:
         name = (
-            f"The other {len(rows) - num_shown} features"
+            f"The other {counted(len(rows) - num_shown, 'feature')}"
             if num_shown
-            else f"All {len(rows)} features, without error"
+            else f"All of {counted(len(rows), 'feature')}, without error"
         )
         rest = (
             f"<details><summary>{name}</summary><div class=scroll><table>{head}"

@@ -57,15 +57,15 @@ class Interval:
 
 
 @overload
-def interquartile_mean(values: ArrayLike, axis: None = None) -> float: ...
+def interquartile_mean(values: "ArrayLike", axis: None = None) -> float: ...
 
 
 @overload
-def interquartile_mean(values: ArrayLike, axis: int | tuple[int, ...]) -> NDArray[np.float64]: ...
+def interquartile_mean(values: "ArrayLike", axis: int | tuple[int, ...]) -> NDArray[np.float64]: ...
 
 
 def interquartile_mean(
-    values: ArrayLike, axis: int | tuple[int, ...] | None = None
+    values: "ArrayLike", axis: int | tuple[int, ...] | None = None
 ) -> float | NDArray[np.float64]:
     """Mean of the middle half: a quarter of the values, rounded down, is cut from each end.
 
@@ -92,7 +92,7 @@ def interquartile_mean(
 
 
 def stratified_bootstrap(
-    values: ArrayLike,
+    values: "ArrayLike",
     statistic: Statistic = interquartile_mean,
     confidence: float = 0.95,
     num_resamples: int = 10_000,
@@ -122,7 +122,7 @@ def stratified_bootstrap(
 
 
 def stratified_bootstrap_band(
-    curves: ArrayLike,
+    curves: "ArrayLike",
     statistic: Statistic = interquartile_mean,
     confidence: float = 0.95,
     num_resamples: int = 2_000,
@@ -186,7 +186,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
     return Interval(rate, low, high, confidence)
 
 
-def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def finite_array(values: "ArrayLike", name: str) -> NDArray[np.float64]:
     """The values as float64; raises ConfigError when there are none or when one is not finite."""
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size == 0:
@@ -199,7 +199,7 @@ def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return numbers
 
 
-def task_scores(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def task_scores(values: "ArrayLike", name: str) -> NDArray[np.float64]:
     """The scores as [tasks, runs].
 
     Raises ConfigError on other shapes and on fewer than two runs.
@@ -251,7 +251,11 @@ def _resampled(
 
 
 def probability_of_improvement(
-    x: ArrayLike, y: ArrayLike, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
+    x: "ArrayLike",
+    y: "ArrayLike",
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
 ) -> Interval:
     """Probability that a run of x scores higher than a run of y.
 
@@ -302,8 +306,8 @@ def _resampling_shares(
 
 
 def paired_difference(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: "ArrayLike",
+    y: "ArrayLike",
     statistic: Statistic = np.mean,
     confidence: float = 0.95,
     num_resamples: int = 10_000,
@@ -350,8 +354,8 @@ class PermutationTest:
 
 
 def exact_permutation_test(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: "ArrayLike",
+    y: "ArrayLike",
     max_arrangements: int = 200_000,
     num_samples: int = 100_000,
     seed: int = 0,

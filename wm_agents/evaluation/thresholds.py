@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.statistics import Interval, check_resampling
 from wm_agents.training.config_checks import checked_seed
+from wm_envs.data.display import short_repr
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class LearningCurve:
 
     steps: NDArray[np.int64]
     returns: NDArray[np.float64]
+
+    __repr__ = short_repr
 
     def steps_to(self, threshold: float) -> float | None:
         """Real steps at the first evaluation that reached the threshold; None where none did."""
@@ -60,6 +63,8 @@ class CensoredTimes:
 
     times: NDArray[np.float64]
     is_censored: NDArray[np.bool_]
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         times, is_censored = (
@@ -116,7 +121,7 @@ class ThresholdRatio(Interval):
 
 
 def steps_to_threshold(
-    curves: ArrayLike, steps: ArrayLike, threshold: float, sustain: int = 1
+    curves: "ArrayLike", steps: "ArrayLike", threshold: float, sustain: int = 1
 ) -> CensoredTimes:
     """The first step of each run from which its score stays at `threshold` or above.
 

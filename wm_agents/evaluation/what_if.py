@@ -23,6 +23,7 @@ from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.protocols import Rollout, WorldModel
 from wm_agents.training.config_checks import checked_seed, require_integers
 from wm_agents.training.fitted import check_fitted
+from wm_envs.data.display import short_repr
 
 Array = NDArray[np.float64]
 
@@ -47,6 +48,8 @@ class WhatIf:
     by_feature: dict[str, float]
     num_pairs: NDArray[np.int64]
     num_without_effect: int
+
+    __repr__ = short_repr
 
     @property
     def horizon(self) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wm_agents.protocols import ModelState, Rollout, WorldModel
 from wm_agents.training.config_checks import checked_seed
 from wm_agents.world_models.normalization import ROUNDING
+from wm_envs.data.display import short_repr
 from wm_envs.data.trajectories import Trajectories, TrajectoryBatch
 
 
@@ -41,6 +42,8 @@ class EvaluationWindows(TrajectoryBatch[NDArray[Any]]):
     positions: NDArray[np.int64]
     is_scored: NDArray[np.bool_]
     is_end_scored: NDArray[np.bool_]
+
+    __repr__ = short_repr
 
     @property
     def num_steps(self) -> NDArray[np.int64]:

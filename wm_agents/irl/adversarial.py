@@ -334,7 +334,7 @@ class AdversarialIRL(Fitted, Savable):
             total_timesteps: Steps; a second call takes as many again. With checkpoints they count
                 from the very first.
             callback: SB3's, for the learner.
-            progress_bar: Show a bar; None shows it on a terminal only.
+            progress_bar: A bar on a terminal, elsewhere lines; None: there only of long work.
             checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same
                 call on a new learner made with the same arguments resumes from the newest
                 checkpoint there, bitwise as if it had never stopped. All environments start anew

@@ -131,7 +131,7 @@ class BehavioralCloning(Fitted, Savable):
             config: Settings from now on; None keeps those that are. Other widths begin a new
                 network.
             checkpoints: Where to save and to resume from, as `Trainer` takes it.
-            progress: Show a progress bar; None shows it on a terminal only.
+            progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
         Returns:
             The report, with the final loss per step as metrics["loss"]; of Box actions in units of

@@ -74,7 +74,7 @@ def compare(
     fits: Mapping[str, RewardFit],
     situations: Floats,
     *,
-    action_values: ArrayLike | None = None,
+    action_values: "ArrayLike | None" = None,
     halves: Sequence[Mapping[str, RewardFit]] = (),
     num_draws: int = 100,
     confidence: float = 0.9,
@@ -148,7 +148,7 @@ def choice_profiles(weights: Floats, situations: Floats) -> Floats:
 
 
 def behavior_profiles(
-    weights: Floats, situations: Floats, action_values: ArrayLike | None = None
+    weights: Floats, situations: Floats, action_values: "ArrayLike | None" = None
 ) -> Floats:
     """Points [C, D] for weights [C, F], whose Euclidean distances are `Comparison.distances`."""
     profiles = choice_profiles(weights, situations)
@@ -261,7 +261,7 @@ def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
     return np.array([rank[label] for label in labels])
 
 
-def _check_action_values(action_values: ArrayLike, num_actions: int) -> None:
+def _check_action_values(action_values: "ArrayLike", num_actions: int) -> None:
     if np.shape(action_values) != (num_actions,) or not np.ptp(action_values):
         raise ConfigError(
             f"action_values are one per action and not all equal, got {action_values!r}"

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import DemonstrationError
+from wm_envs.data.display import short_repr
 from wm_envs.data.errors import MissingExtraError, OptionError, TrajectoryError
 from wm_envs.data.minari import load_minari
 from wm_envs.data.spaces import ActionCodec, ObservationCodec
@@ -39,6 +40,8 @@ class Demonstrations(Trajectories):
     masks: NDArray[np.bool_] | None = field(default=None, kw_only=True)
     demonstrators: tuple[str, ...] | None = field(default=None, kw_only=True)
 
+    __repr__ = short_repr
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.masks is not None:
@@ -56,7 +59,7 @@ class Demonstrations(Trajectories):
         cls,
         source: Any,
         *,
-        masks: ArrayLike | None = None,
+        masks: "ArrayLike | None" = None,
         demonstrators: Sequence[str] | None = None,
     ) -> "Demonstrations":
         """Demonstrations from any recording.
@@ -87,9 +90,9 @@ class Demonstrations(Trajectories):
     @classmethod
     def from_states(
         cls,
-        states: ArrayLike,
-        actions: ArrayLike,
-        lengths: ArrayLike | None = None,
+        states: "ArrayLike",
+        actions: "ArrayLike",
+        lengths: "ArrayLike | None" = None,
         *,
         demonstrators: Sequence[str] | None = None,
     ) -> "Demonstrations":
@@ -157,7 +160,7 @@ class Demonstrations(Trajectories):
         """What each step led to [S]; not meaningful after the last step of `from_states`."""
         return _state_numbers(self.observations)[self.observation_of_step + 1]
 
-    def select(self, episodes: ArrayLike) -> "Demonstrations":
+    def select(self, episodes: "ArrayLike") -> "Demonstrations":
         """The episodes of an index [K'], in that order."""
         index = np.asarray(episodes, np.int64).ravel()
         # Without an episode there is nothing to infer from.
@@ -269,7 +272,7 @@ def _trajectories(source: Any) -> Trajectories:
     )
 
 
-def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
+def _from_arrays(arrays: "Mapping[str, ArrayLike]") -> Trajectories:
     """Rewards and ends are not needed to infer a reward, so they may be missing.
 
     An episode whose end is not recorded is not held to be terminated: AIRL's discriminator would

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 
 from wm_agents.errors import ConvergenceError, NonFiniteError
 from wm_agents.irl.mdp import Floats
+from wm_envs.data.display import short_repr
 
 _MIN_PROBABILITY = 1e-300  # whose logarithm is finite
 _MAX_SLOPE = (
@@ -36,6 +37,8 @@ class SampledWindows:
     actions: NDArray[np.float32]
     log_proposal: Floats
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class PartitionEstimate:
@@ -54,6 +57,8 @@ class PartitionEstimate:
     unit: Floats
     is_constant: NDArray[np.bool_]
     weights: Floats
+
+    __repr__ = short_repr
 
     @cached_property
     def shares(self) -> Floats:

@@ -342,7 +342,7 @@ def fit_many(
         num_rounds: Rounds of expectation maximization in which the prior becomes the population's
             own mean and covariance (empirical Bayes); those who say little are drawn to the others.
             0 keeps the prior of `config`.
-        show_progress: Show a bar; None shows it on a terminal.
+        show_progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
     Raises:
         ConfigError: A demonstrator without an MDP, or MDPs with different features.

@@ -30,6 +30,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.protocols import WorldModel
 from wm_agents.training.config_checks import require_integers
 from wm_envs.data.compiled import compiled
+from wm_envs.data.display import short_repr
 
 Floats = NDArray[np.float64]
 
@@ -62,12 +63,14 @@ class TabularMDP:
     transitions: Any
     horizon: int
 
+    __repr__ = short_repr
+
     def __init__(
         self,
-        features: ArrayLike,
+        features: "ArrayLike",
         feature_names: Sequence[str],
         *,
-        mask: ArrayLike | None = None,
+        mask: "ArrayLike | None" = None,
         transitions: Any = None,
         horizon: int = 1,
     ) -> None:
@@ -129,7 +132,7 @@ class TabularMDP:
         next_values: Floats = self.transitions @ values
         return next_values.reshape(self.num_states, self.num_actions, *values.shape[1:])
 
-    def with_features(self, features: ArrayLike, feature_names: Sequence[str]) -> "TabularMDP":
+    def with_features(self, features: "ArrayLike", feature_names: Sequence[str]) -> "TabularMDP":
         """The same dynamics with other features."""
         return TabularMDP(
             features,
@@ -191,7 +194,7 @@ def _check_features(features: Floats, names: tuple[str, ...]) -> None:
 
 def from_transition_table(
     table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]],
-    features: ArrayLike,
+    features: "ArrayLike",
     feature_names: Sequence[str],
     horizon: int,
 ) -> TabularMDP:
@@ -230,8 +233,8 @@ def from_transition_table(
 @torch.no_grad()
 def from_world_model(
     model: WorldModel,
-    observations: ArrayLike,
-    features: Callable[[Floats], ArrayLike],
+    observations: "ArrayLike",
+    features: "Callable[[Floats], ArrayLike]",
     feature_names: Sequence[str],
     horizon: int,
 ) -> TabularMDP:

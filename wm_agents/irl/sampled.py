@@ -206,7 +206,7 @@ class SampledMaxEntIRL(Fitted, Savable):
             demonstrations: Whatever `Demonstrations.of` takes, with Box actions.
             config: Settings from now on; None keeps those that are.
             checkpoints: Where to save and to resume from, as `Trainer` takes it.
-            progress: Show a progress bar; None shows it on a terminal only.
+            progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
         Raises:
             DemonstrationError: Discrete actions, or no episode as long as the horizon.

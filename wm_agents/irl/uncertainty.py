@@ -21,6 +21,7 @@ from wm_agents.irl.mdp import Floats, TabularMDP
 from wm_agents.training.config_checks import checked_seed
 from wm_agents.training.newton import minimize_convex
 from wm_agents.training.trainer import FitReport
+from wm_envs.data.display import short_repr
 
 TOLERANCE = 1e-9
 """Share of the largest eigenvalue below which one counts as zero."""
@@ -47,6 +48,8 @@ class Scaling:
 
     scale: Floats
     is_constant: NDArray[np.bool_]
+
+    __repr__ = short_repr
 
     @classmethod
     def of(cls, mdp: TabularMDP, states: NDArray[np.int64]) -> "Scaling":
@@ -146,6 +149,8 @@ class Identifiability:
     rank: int
     null_directions: Floats
     is_identified: NDArray[np.bool_]
+
+    __repr__ = short_repr
 
     @property
     def is_full(self) -> bool:
@@ -359,6 +364,8 @@ class RewardFit(FitReport):
     num_steps: int
     num_episodes: int
     has_converged: bool
+
+    __repr__ = short_repr
 
     @property
     def direction(self) -> Floats:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_envs.data.display import short_repr
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class VectorStep:
     truncated: NDArray[np.bool_]
     next_obs: Tensor
     is_start: NDArray[np.bool_]
+
+    __repr__ = short_repr
 
     @property
     def ended(self) -> NDArray[np.bool_]:

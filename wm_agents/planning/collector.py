@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.protocols import Agent
 from wm_agents.training.config_checks import checked_seed, require_integers
+from wm_envs.data.progress import progress as progress_of
 from wm_envs.data.spaces import ActionCodec, ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
@@ -48,10 +49,17 @@ class Collector:
         self._seed: int | None = seed
         env.action_space.seed(seed)
 
-    def collect(self, num_steps: int, agent: Agent | None = None) -> None:
+    def collect(
+        self, num_steps: int, agent: Agent | None = None, *, progress: bool | None = False
+    ) -> None:
         """Take real steps with an agent, or at random.
 
         An agent with `resume` is told of the episode so far.
+
+        Args:
+            num_steps: How many.
+            agent: Who acts; None takes random actions.
+            progress: A bar on a terminal, elsewhere lines; None: there only of long work.
         """
         self._agent_state = None
         resume = getattr(agent, "resume", None)
@@ -63,10 +71,12 @@ class Collector:
                 _batch(self._env.observation_space, self._current[:-1]),
                 _batch(self._env.action_space, actions),
             )
-        for _ in range(num_steps):
-            if not self._current:
-                self._begin()
-            self._step(agent)
+        with progress_of(num_steps, "collect", progress) as bar:
+            for _ in range(num_steps):
+                if not self._current:
+                    self._begin()
+                self._step(agent)
+                bar.advance()
 
     def trajectories(self) -> Trajectories:
         """Everything so far; an episode that is not over yet is kept as far as it went.

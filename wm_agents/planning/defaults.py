@@ -130,7 +130,7 @@ def fit_model(
             that predicts differences.
         num_updates: Optimizer steps at most; "tabular" counts and has none.
         device: Where to fit: "cpu", "cuda" or "auto".
-        progress: Show a progress bar; None shows it on a terminal only.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
     Raises:
         ConfigError: A name that is not a model's, no updates, or no such device.

@@ -93,6 +93,7 @@ def learn_to_plan(
     planner: PlannerName = "auto",
     on_round: Callable[[dict[str, float]], None] | None = None,
     checkpoints: CheckpointManager | None = None,
+    progress: bool | None = False,
 ) -> Learned:
     """Learn a model and a planner within a budget of real steps.
 
@@ -110,6 +111,8 @@ def learn_to_plan(
             stopped resumes bitwise from the newest checkpoint there, if the environment repeats
             itself and `fit_model` and `make_planner` depend on their arguments alone; an
             interrupted round is begun again.
+        progress: Of the fits and of the steps in each round: a bar on a terminal, elsewhere lines;
+            None: there only of long work.
 
     Raises:
         SpaceError: Observations that no codec serves, or actions that no planner serves; no step
@@ -119,9 +122,9 @@ def learn_to_plan(
     """
     # Before the first real step, which may cost something.
     planned_actions(env.action_space, "learn_to_plan")
-    fit_model = fit_model or _default_fit(env, seed)
+    fit_model = fit_model or _default_fit(env, seed, progress)
     make_planner = make_planner or _default_planner(planner, seed)
-    run = _PlanningRun(env, config, fit_model, make_planner, seed, on_round)
+    run = _PlanningRun(env, config, fit_model, make_planner, seed, on_round, progress)
     Trainer(
         run,
         len(config.schedule),
@@ -137,10 +140,10 @@ def learn_to_plan(
     return Learned(model, acting, trajectories, run.collector.num_steps, run.rounds)
 
 
-def _default_fit(env: gym.Env[Any, Any], seed: int) -> FitModel:
+def _default_fit(env: gym.Env[Any, Any], seed: int, progress: bool | None) -> FitModel:
     def fit(trajectories: Trajectories, _: int) -> WorldModel:
         model: WorldModel = defaults.fit_model(
-            env.observation_space, env.action_space, trajectories, seed
+            env.observation_space, env.action_space, trajectories, seed, progress=progress
         )
         return model
 
@@ -167,6 +170,7 @@ class _PlanningRun:
         make_planner: MakePlanner,
         seed: int,
         on_round: Callable[[dict[str, float]], None] | None,
+        progress: bool | None,
     ) -> None:
         self.collector = Collector(env, seed)
         self.rounds: list[dict[str, float]] = []
@@ -176,6 +180,7 @@ class _PlanningRun:
         self._make_planner = make_planner
         self._seed = seed
         self._on_round = on_round
+        self._progress = progress
 
     def step(self, update: int) -> dict[str, float]:
         """Collect at random first, then fit, plan and explore."""
@@ -219,13 +224,13 @@ class _PlanningRun:
         """Half of the steps with independent actions, half with repeated ones."""
         # Independent actions show the effects of single ones, repeated ones get somewhere.
         num_independent = (num_steps + 1) // 2
-        self.collector.collect(num_independent)
+        self.collector.collect(num_independent, progress=self._progress)
         max_repeat = self._config.max_repeat
         # In worlds of tokens a repeated action often just undoes itself or stays.
         if self.collector.trajectories().is_lattice:
             max_repeat = 1
         agent = ActionRepeatAgent(self._env.action_space, max_repeat, self._seed)
-        self.collector.collect(num_steps - num_independent, agent)
+        self.collector.collect(num_steps - num_independent, agent, progress=self._progress)
 
     def _explore(self, number: int, num_steps: int) -> dict[str, float]:
         """One round; its figures."""
@@ -239,7 +244,7 @@ class _PlanningRun:
             exploration=self._config.exploration,
             seed=self._seed + number,
         )
-        self.collector.collect(num_steps, agent)
+        self.collector.collect(num_steps, agent, progress=self._progress)
         trajectories = self.collector.trajectories()
         return {
             "round": number,

@@ -19,6 +19,7 @@ from wm_agents.errors import ConfigError, ConvergenceError
 from wm_agents.protocols import ModelState, WorldModel
 from wm_agents.training.config_checks import checked_outcomes, require_between, require_integers
 from wm_agents.training.newton import minimize_convex
+from wm_envs.data.display import span
 
 Floats = NDArray[np.float64]
 Policy = Callable[[Tensor], Tensor]
@@ -72,7 +73,7 @@ def imagined_margins(
     return torch.stack(margins, 1).unflatten(0, (-1, num_samples))
 
 
-def risk_features(margins: ArrayLike, scale: float) -> Floats:
+def risk_features(margins: "ArrayLike", scale: float) -> Floats:
     """What a calibrator needs of imagined margins [B, S, H]: five numbers [B, 5] without units.
 
     The share of futures that cross the border, the mean and the worst of their lowest margins, the
@@ -120,7 +121,9 @@ class RiskCalibrator:
     bias: float
 
     @classmethod
-    def fit(cls, features: ArrayLike, outcomes: ArrayLike, ridge: float = 1.0) -> "RiskCalibrator":
+    def fit(
+        cls, features: "ArrayLike", outcomes: "ArrayLike", ridge: float = 1.0
+    ) -> "RiskCalibrator":
         """Maximum likelihood with a small ridge.
 
         Args:
@@ -161,7 +164,7 @@ class RiskCalibrator:
         weights = _logistic_regression(inputs, happened, penalty)
         return cls(mean, std, weights[:-1], float(weights[-1]))
 
-    def probability(self, features: ArrayLike) -> Floats:
+    def probability(self, features: "ArrayLike") -> Floats:
         """The calibrated probability [N] for features [N, F].
 
         Raises:
@@ -194,7 +197,9 @@ class RiskCalibrator:
         return cls(mean, std, weights, float(description["bias"]))
 
 
-def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:
+def calibration_error(
+    probabilities: "ArrayLike", outcomes: "ArrayLike", num_bins: int = 10
+) -> float:
     """Expected calibration error: |mean probability - frequency| over bins of equal counts.
 
     Bins are weighted by their counts.
@@ -212,7 +217,7 @@ def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: i
         )
     if not np.all((predicted >= 0) & (predicted <= 1)):  # False for NaN
         raise ConfigError(
-            f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}"
+            f"probabilities lie in [0, 1], got {span(predicted.min(), predicted.max())}"
         )
     # Equal probabilities in two bins would make the error depend on the order of the rows.
     # Rows of one probability share their frequency, so that bins may part them anywhere.
@@ -246,7 +251,7 @@ class Shield:
         self.hold = hold
         self._remaining: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def decide(self, risk: ArrayLike) -> NDArray[np.bool_]:
+    def decide(self, risk: "ArrayLike") -> NDArray[np.bool_]:
         """The rows to hand over [B] given their risk [B]; call it once per decision, in order.
 
         Raises:

@@ -9,6 +9,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from wm_agents.errors import ConfigError, SpaceError
+from wm_envs.data.specs import spec_of
 
 VectorEnvMaker = Callable[[int], VectorEnv[Any, Any, Any]]
 """A function from a number of rows to a vector environment."""
@@ -84,7 +85,7 @@ def same_step_envs(
     """
     mode = AutoresetMode.SAME_STEP
     options = _with_mode(environment, options)
-    spec = gym.spec(environment) if isinstance(environment, str) else environment
+    spec = spec_of(environment) if isinstance(environment, str) else environment
     is_native = spec.vector_entry_point is not None
     if is_native and options.get("vectorization_mode") != "sync":
         try:

@@ -188,7 +188,7 @@ class PPO(ActorCritic, Savable):
             total_timesteps: Environment steps, rounded up to whole rollouts; a second call takes as
                 many again. With checkpoints they count from the very first.
             callback: Called after every update with the agent and its figures; False stops.
-            progress_bar: Show progress on a terminal.
+            progress_bar: Show progress: a bar on a terminal, elsewhere a line now and then.
             logger: Receives the figures of every update.
             checkpoints: Where to save, every `checkpoint_every` updates and at the end. The same
                 call resumes from the newest checkpoint there, bitwise as if it had never stopped.

@@ -63,7 +63,7 @@ from wm_agents.training.saving import Savable
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.stored_shapes import config_from_json, own_id
 from wm_agents.training.trainer import Trainer, resume_from_files
-from wm_envs.data.display import html_card
+from wm_envs.data.display import counted, html_card
 from wm_envs.data.paths import absolute_options
 
 __all__ = [
@@ -164,7 +164,7 @@ class Reinforce(StackedReinforce, Savable):
 
     def __repr__(self) -> str:
         return (
-            f"Reinforce({self._env_id or 'an environment'}, {self.config.num_seeds} runs of "
+            f"Reinforce({self._env_id or 'an environment'}, {counted(self.config.num_seeds, 'run')} of "
             f"{self.model.num_parameters:,} parameters, {int(self.num_steps.mean()):,} steps "
             "learned)"
         )
@@ -194,7 +194,7 @@ class Reinforce(StackedReinforce, Savable):
             total_timesteps: Steps per run, those of earlier calls and before a resumption included;
                 a second call has to ask for more, and says so where nothing is left to do.
             callback: Called after every update with the agent and an UpdateReport; False stops.
-            progress_bar: Show progress on a terminal.
+            progress_bar: Show progress: a bar on a terminal, elsewhere a line now and then.
             logger: Receives the means over runs after every update.
             checkpoints: Where to save, every `checkpoint_every` updates and at the end. An agent
                 that has not trained yet resumes from the newest checkpoint there, bitwise as if it

@@ -30,6 +30,7 @@ from wm_agents.policy_gradient.spaces import (
 )
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import stacked_gradient_step
+from wm_envs.data.display import short_repr
 
 # In units of return: a batch of equal returns must not become noise of unit size.
 SMALLEST_SPREAD = 0.05
@@ -59,6 +60,8 @@ class UpdateReport:
     num_steps: NDArray[np.int64]
     num_episodes: int
     metrics: dict[str, NDArray[np.float64]]
+
+    __repr__ = short_repr
 
     def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
         """Means over runs, of these metrics where they exist, or of all."""

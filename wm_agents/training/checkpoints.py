@@ -26,6 +26,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from wm_agents.errors import CheckpointError
 from wm_agents.training.packing import pack_state, stored_copy, unpack_state
+from wm_envs.data.display import short_repr
 from wm_envs.data.errors import OptionError
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import absolute_path, user_path, writable_folder
@@ -44,6 +45,14 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+_REMEDIES = {
+    # Schedules run over the total, so that another total is another run from its first step on.
+    "total_timesteps": (
+        "give that number, which resumes it, and call learn again on the same agent for further "
+        "steps; or give another folder"
+    ),
+    "first_step": "each call of learn has a folder of its own: give another one",
+}
 _KEY = "wm_agents_checkpoint"
 _NO_DIGEST = "0" * 64
 _MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
@@ -63,6 +72,8 @@ class Checkpoint:
 
     tensors: dict[str, torch.Tensor]
     metadata: dict[str, Any]
+
+    __repr__ = short_repr
 
 
 def save_checkpoint(
@@ -304,10 +315,10 @@ def refuse_another_run(
         if isinstance(theirs, dict) and isinstance(ours, dict):
             refuse_another_run(directory, theirs, ours, f"{place}{name}.")
         elif theirs != ours:
+            remedy = _REMEDIES.get(name, "repeat that run or give another folder")
             raise CheckpointError(
                 f"{directory} belongs to a run with {place}{name}={theirs!r}, this one has "
-                f"{ours!r}; "
-                "repeat that run or give another folder"
+                f"{ours!r}; {remedy}"
             )
 
 

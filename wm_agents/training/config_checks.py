@@ -37,7 +37,7 @@ def checked_seed(seed: Any, name: str = "seed") -> int:
     return number
 
 
-def checked_outcomes(outcomes: ArrayLike) -> NDArray[np.bool_]:
+def checked_outcomes(outcomes: "ArrayLike") -> NDArray[np.bool_]:
     """What happened as truth values; raises ConfigError, since NaN and 2 would pass for True."""
     values = np.asarray(outcomes)
     is_outcome = np.isin(values, (0, 1))

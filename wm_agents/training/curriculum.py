@@ -65,7 +65,7 @@ class Curriculum(Generic[LevelT]):
         return (self.level_indices == len(self.levels) - 1) & self._is_window_mastered()
 
     def record(
-        self, successes: ArrayLike, played_levels: ArrayLike | None = None
+        self, successes: "ArrayLike", played_levels: "ArrayLike | None" = None
     ) -> NDArray[np.bool_]:
         """Records finished episodes in their order and advances seeds that master their level.
 
@@ -148,7 +148,7 @@ class Curriculum(Generic[LevelT]):
             num_recorded,
         )
 
-    def _as_rows(self, values: ArrayLike, name: str) -> NDArray[Any]:
+    def _as_rows(self, values: "ArrayLike", name: str) -> NDArray[Any]:
         rows = np.asarray(values)
         if self.num_seeds == 1 and rows.ndim < 2:
             rows = rows.reshape(1, -1)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
     folder = user_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").touch()
+        # Its own file, which is gone at once: work that fails leaves no empty result behind.
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(
             f"cannot write into {folder}: {error.strerror}; choose another output folder"

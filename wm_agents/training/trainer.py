@@ -206,7 +206,7 @@ class Trainer:
         checkpoints: Where to save and to resume from: a manager, or the path of a folder. The same
             call resumes bitwise, as if it had never stopped.
         checkpoint_every: Updates between checkpoints; the last update is always saved.
-        progress: Show a progress bar; None shows it on a terminal only.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
         logger: Receives the figures of every update, and those of evaluations.
         callback: Called after every evaluation, or without evaluations after every update.
         first_update: Updates that the run has done before. Above 0 it goes on from what it is, and

@@ -31,6 +31,7 @@ from wm_agents.world_models.losses import (
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
+from wm_envs.data.display import short_repr
 from wm_envs.data.trajectories import Trajectories
 
 # Denser towards 1, where intervals are asked for.
@@ -113,6 +114,8 @@ class Intervals:
     low: Tensor
     high: Tensor
     is_calibrated: bool = True
+
+    __repr__ = short_repr
 
 
 class EnsembleModel(NeuralModel):

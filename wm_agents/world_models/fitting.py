@@ -155,7 +155,7 @@ def fit(
         validation: Held-out episodes; None sets a share of the episodes aside.
         checkpoints: A manager or a folder, written at each evaluation; the same call resumes
             bitwise.
-        progress: Show a progress bar; None shows it on a terminal only.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
         on_evaluation: Called with the number of updates and the held-out figures; False stops.
 
     Returns:

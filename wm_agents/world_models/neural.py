@@ -195,7 +195,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
             validation: Held-out episodes; None sets `config.holdout` of the episodes aside.
             checkpoints: Where to save at every evaluation and to resume from, bitwise: a manager,
                 or the path of a folder.
-            progress: Show a progress bar; None shows it on a terminal only.
+            progress: A bar on a terminal, elsewhere lines; None: there only of long work.
             on_evaluation: Called with the number of updates and the held-out figures; False stops.
 
         Returns:

@@ -348,7 +348,7 @@ def fit_networks(
         names: Of the parts.
         config: Shape and training.
         seed: Draws batches and dropout.
-        progress: Show a progress bar; None shows it on a terminal only.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
         checkpoints: Where to save and to resume from; tables take seconds and are made again.
         checkpoint_every: In updates.
 

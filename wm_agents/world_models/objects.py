@@ -39,6 +39,7 @@ from wm_agents.world_models.object_fitting import (
     learn_tables,
 )
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.display import span
 from wm_envs.data.moved import renamed
 from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
@@ -260,7 +261,8 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         # Views look up what an action does, in compiled code without bounds checks.
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_actions:
             raise SpaceError(
-                f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}"
+                f"expected actions of {self.action_space}, got "
+                f"{span(int(actions.min()), int(actions.max()))}"
             )
         # What the parts are now, from which outcomes count their changes.
         values = self.view.values(state.observations.numpy())
@@ -332,7 +334,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
             checkpoints: Where to save. The same call resumes from the newest checkpoint there,
                 bitwise as if it had never stopped.
             checkpoint_every: In updates.
-            progress: Show a progress bar; None shows it on a terminal only.
+            progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
         Returns:
             What happened. Its metrics are, for each part, the fraction of the steps that are

@@ -51,6 +51,7 @@ from wm_agents.world_models.stacked_tables import (
     part_table,
 )
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.display import span
 from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
 
@@ -153,7 +154,8 @@ class StackedForestModel(Unrolled, Fitted, Savable):
         rows = actions.numpy().astype(np.int64) - self.first_action
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_actions:
             raise SpaceError(
-                f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}"
+                f"expected actions of {self.action_space}, got "
+                f"{span(int(actions.min()), int(actions.max()))}"
             )
         values = self.view.values(state.observations.numpy())
         states = self.view.update(state.hidden[0].numpy(), state.hidden[1].numpy(), values)

@@ -10,7 +10,7 @@ from wm_envs.data.errors import TrajectoryError
 Array = NDArray[Any]
 
 
-def checked_numbers(name: str, values: ArrayLike, dtype: type[Any], num_dims: int) -> Array:
+def checked_numbers(name: str, values: "ArrayLike", dtype: type[Any], num_dims: int) -> Array:
     """Finite numbers of this type and number of dimensions."""
     array = converted(name, values, dtype)
     if array.ndim != num_dims:
@@ -24,7 +24,7 @@ def checked_numbers(name: str, values: ArrayLike, dtype: type[Any], num_dims: in
     return array
 
 
-def converted(name: str, values: ArrayLike, dtype: type[Any]) -> Array:
+def converted(name: str, values: "ArrayLike", dtype: type[Any]) -> Array:
     """An array of numbers of this type."""
     try:
         array = np.asarray(values)
@@ -36,7 +36,7 @@ def converted(name: str, values: ArrayLike, dtype: type[Any]) -> Array:
         return np.ascontiguousarray(array, dtype)
 
 
-def checked_actions(values: ArrayLike) -> Array:
+def checked_actions(values: "ArrayLike") -> Array:
     """Integers [S] or finite numbers [S, A]."""
     array = converted("actions", values, np.float64)
     if array.ndim == 2:
@@ -49,7 +49,7 @@ def checked_actions(values: ArrayLike) -> Array:
     return np.ascontiguousarray(values, np.int64)
 
 
-def checked_flags(name: str, values: ArrayLike) -> NDArray[np.bool_]:
+def checked_flags(name: str, values: "ArrayLike") -> NDArray[np.bool_]:
     """Booleans from zeros and ones."""
     array = checked_numbers(name, values, np.float64, 1)
     odd = np.flatnonzero((array != 0) & (array != 1))
@@ -58,7 +58,7 @@ def checked_flags(name: str, values: ArrayLike) -> NDArray[np.bool_]:
     return array.astype(np.bool_)
 
 
-def checked_lengths(values: ArrayLike) -> NDArray[np.int64]:
+def checked_lengths(values: "ArrayLike") -> NDArray[np.int64]:
     """Whole numbers of at least 1."""
     array = checked_numbers("lengths", values, np.float64, 1)
     if not len(array):

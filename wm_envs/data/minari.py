@@ -33,13 +33,15 @@ def save_minari(
 
     Raises:
         MissingExtraError: Minari is not installed.
-        OptionError: A dataset of this name exists, or the trajectories are not of this environment.
+        OptionError: A dataset of this name exists, the trajectories are not of this environment, or
+            the environment was registered with an object, which a dataset cannot name.
     """
     minari = _minari()
     from minari.data_collector import EpisodeBuffer
 
     env = gym.make(env_id, **(env_kwargs or {}))
     try:
+        _check_spec(env, env_id)
         if dataset_id in minari.list_local_datasets():
             raise OptionError(
                 f"a dataset {dataset_id} exists: delete it with minari.delete_dataset or raise its version"
@@ -98,6 +100,18 @@ def load_minari(dataset_id: str) -> Trajectories:
         # a damaged dataset fails in dozens of ways, all of which mean the same
         raise TrajectoryError(
             f"the dataset {dataset_id} is damaged: {error}; make or download it again"
+        ) from error
+
+
+def _check_spec(env: gym.Env[Any, Any], env_id: str) -> None:
+    """A dataset names the environment that it was recorded in, as JSON."""
+    try:
+        if env.spec is not None:
+            env.spec.to_json()
+    except ValueError as error:
+        raise OptionError(
+            f"{env_id} was registered with an object, which no dataset can name: give gym.register "
+            'its entry point as text, "module:Class"'
         ) from error
 
 

@@ -1,15 +1,19 @@
-"""The progress bar of all long work: shown on a terminal, silent in files and pipes."""
+"""The progress of all long work: a bar on a terminal, in files and pipes a line now and then."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from wm_envs.data.errors import OptionError
-from wm_envs.data.streams import is_notebook, is_progress_shown
+from wm_envs.data.streams import can_write, is_notebook, is_terminal
 
 SECONDS_PER_LINE = 0.5
+"""In a notebook, where the same line is written anew."""
+
+SECONDS_PER_LOG_LINE = 10.0
+"""In files and pipes, where lines stay: work that takes less says nothing there."""
 
 
 class ProgressBar:
@@ -35,16 +39,20 @@ class ProgressBar:
         self._display.update(self._task, advance=num, **fields)
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress(
     total: int, description: str, enabled: bool | None = None, num_done: int = 0
 ) -> Iterator[ProgressBar]:
-    """Show a bar on the standard error stream while the block runs.
+    """Show on the standard error stream how far the block is.
+
+    A bar on a terminal, one line that is written anew in a notebook. In files and pipes a new line
+    every ten seconds, after minutes more seldom, and nothing of work that takes less than that.
 
     Args:
         total: Amount of work, in the unit of `advance`, at least 0.
         description: What is being done, in a word or two.
-        enabled: True or False to force it; None shows it only on a terminal.
+        enabled: False shows nothing. True writes the last line in files and pipes too, however
+            short the work.
         num_done: Amount that is done already, as when a run is resumed.
 
     Raises:
@@ -52,15 +60,23 @@ def progress(
     """
     if total < 0:
         raise OptionError(f"total={total}: give at least 0")
-    display: Any = None
-    if is_progress_shown(enabled):
-        display = _LineDisplay() if is_notebook() else _make_display()
+    display = _display_for(enabled)
     if display is None:
         yield ProgressBar(num_done)
         return
     with display:
         task = display.add_task(description, total=total, completed=num_done, metrics="")
         yield ProgressBar(num_done, display, task)
+
+
+def _display_for(enabled: bool | None) -> Any:
+    """Where progress is shown; None where it is unwanted or nothing can be written."""
+    if enabled is False or not can_write(sys.stderr):
+        return None
+    if is_notebook():
+        return _LineDisplay()
+    bar = _make_display() if is_terminal(sys.stderr) else None
+    return bar or _LogDisplay(says_end=enabled is True)
 
 
 class _LineDisplay:
@@ -95,15 +111,51 @@ class _LineDisplay:
             self._write("")
 
     def _write(self, end: str) -> None:
-        self._written = time.monotonic()
-        seconds = self._written - self._began
-        line = f"{self._description} {self._num_done:,}/{self._total:,} {seconds:.0f} s"
-        line = f"{line}  {self._metrics}".rstrip()
+        line = self._line()
         # Blanks cover what a longer line before it left.
         padding = " " * max(0, self._width - len(line))
         self._width = len(line)
         sys.stderr.write(f"\r{line}{padding}{end}")
         sys.stderr.flush()
+
+    def _line(self) -> str:
+        self._written = time.monotonic()
+        seconds = self._written - self._began
+        line = f"{self._description} {self._num_done:,}/{self._total:,} {seconds:.0f} s"
+        return f"{line}  {self._metrics}".rstrip()
+
+
+class _LogDisplay(_LineDisplay):
+    """Lines that stay, for files and pipes: seldom ones, and the last one if there was another."""
+
+    def __init__(self, *, says_end: bool) -> None:
+        super().__init__()
+        self._says_end = says_end
+
+    def __exit__(self, *_: object) -> None:
+        if self._says_end:
+            self._write("\n")
+
+    def add_task(self, description: str, *, total: int, completed: int, metrics: str) -> int:
+        """Begin with a task, of which there is one."""
+        self._description, self._total = description, total
+        self._num_done, self._metrics = completed, metrics
+        return 0
+
+    def update(self, task: int, *, advance: int, metrics: str = "") -> None:  # noqa: ARG002
+        """Go on, and write it if that was not done for long; after an hour every three minutes."""
+        self._num_done += advance
+        self._metrics = metrics or self._metrics
+        now = time.monotonic()
+        if now - self._written > max(SECONDS_PER_LOG_LINE, (now - self._began) / 20):
+            self._says_end = True
+            self._write("\n")
+
+    def _write(self, end: str) -> None:
+        # A pipe that nobody reads any more stops no work.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"{self._line()}{end}")
+            sys.stderr.flush()
 
 
 def _make_display() -> Any:

@@ -58,7 +58,7 @@ def record(
         num_envs: Environments that are stepped together; at most 64 compiled ones or 8 others by
             default.
         env_kwargs: Options of the environment.
-        progress: Show a progress bar; None shows it on a terminal only.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
         backend: "local" plays in this process, "ray" on a Ray cluster.
         address: Of the cluster, such as "auto" or "ray://host:10001"; None takes RAY_ADDRESS, else
             starts Ray here.
@@ -113,7 +113,7 @@ def record_split(
         steps: To learn from, in whole episodes: as many as their mean length over eight of them
             says, and at least two, so that there may be a few more or less.
         seed: Of the environments, the actions, and which episodes are held out.
-        progress: Show a progress bar; None shows it on a terminal only.
+        progress: A bar on a terminal, elsewhere lines; None: there only of long work.
 
     Returns:
         The episodes to learn from, and the others.
@@ -228,7 +228,8 @@ def _chooser(
         return lambda _: vector_env.expert_actions()
     if policy == "expert":
         raise OptionError(
-            "this environment has no expert: pass a function of the observations as the policy"
+            "this environment has no expert: take random actions, or in Python a function of the "
+            "observations as the policy"
         )
     raise OptionError(
         f"policy is 'random', 'expert' or a function of the observations, got {policy!r}"

@@ -25,16 +25,6 @@ def is_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def is_progress_shown(is_shown: bool | None) -> bool:
-    """Whether to draw a progress bar: as it is asked for, or on a terminal and in a notebook.
-
-    Never where nothing can be written.
-    """
-    if is_shown is None:
-        return is_terminal(sys.stderr) or is_notebook()
-    return is_shown and can_write(sys.stderr)
-
-
 def warn(message: str, stacklevel: int = 1) -> None:
     """Give a RuntimeWarning.
 

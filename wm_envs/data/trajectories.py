@@ -25,7 +25,7 @@ from wm_envs.data.checks import (
     converted,
     lengths_between,
 )
-from wm_envs.data.display import data_frame, html_card
+from wm_envs.data.display import counted, data_frame, html_card, short_repr
 from wm_envs.data.errors import TrajectoryError
 from wm_envs.data.files import replacing
 from wm_envs.data.options import as_integer, check_seed
@@ -89,7 +89,8 @@ class Trajectories:
     def __repr__(self) -> str:
         actions = "index" if self.actions.ndim == 1 else f"vector of {self.actions.shape[1]}"
         return (
-            f"Trajectories({self.num_episodes} episodes, {self.num_steps} steps, observations of size "
+            f"Trajectories({counted(self.num_episodes, 'episode')}, {counted(self.num_steps, 'step')}, "
+            f"observations of size "
             f"{self.observations.shape[1]}, actions: {actions})"
         )
 
@@ -108,12 +109,12 @@ class Trajectories:
     @classmethod
     def from_arrays(
         cls,
-        observations: ArrayLike,
-        actions: ArrayLike,
-        rewards: ArrayLike,
-        terminations: ArrayLike,
-        truncations: ArrayLike | None = None,
-        lengths: ArrayLike | None = None,
+        observations: "ArrayLike",
+        actions: "ArrayLike",
+        rewards: "ArrayLike",
+        terminations: "ArrayLike",
+        truncations: "ArrayLike | None" = None,
+        lengths: "ArrayLike | None" = None,
         *,
         observation_space: gym.Space[Any] | None = None,
         action_space: gym.Space[Any] | None = None,
@@ -161,12 +162,12 @@ class Trajectories:
     @classmethod
     def from_transitions(
         cls,
-        observations: ArrayLike,
-        actions: ArrayLike,
-        rewards: ArrayLike,
-        next_observations: ArrayLike,
-        terminations: ArrayLike,
-        truncations: ArrayLike | None = None,
+        observations: "ArrayLike",
+        actions: "ArrayLike",
+        rewards: "ArrayLike",
+        next_observations: "ArrayLike",
+        terminations: "ArrayLike",
+        truncations: "ArrayLike | None" = None,
     ) -> "Trajectories":
         """Trajectories from rows of (observation, action, reward, next observation), the usual replay-buffer layout.
 
@@ -325,7 +326,7 @@ class Trajectories:
 
     # --- taking parts
 
-    def select(self, episodes: ArrayLike) -> "Trajectories":
+    def select(self, episodes: "ArrayLike") -> "Trajectories":
         """The episodes of an index [K'], in that order.
 
         Raises:
@@ -407,7 +408,7 @@ class Trajectories:
         has_room = position + horizon <= self.lengths[self.episode_of_step]
         return np.flatnonzero(has_room)
 
-    def windows(self, horizon: int, starts: ArrayLike | None = None) -> "TrajectoryBatch[Array]":
+    def windows(self, horizon: int, starts: "ArrayLike | None" = None) -> "TrajectoryBatch[Array]":
         """Windows of `horizon` steps.
 
         Args:
@@ -556,6 +557,8 @@ class TrajectoryBatch(Generic[AnyArray]):
     terminations: AnyArray
     mask: AnyArray
 
+    __repr__ = short_repr
+
     @property
     def horizon(self) -> int:
         """H."""
@@ -586,6 +589,8 @@ class Transitions(Generic[AnyArray]):
     next_observations: AnyArray
     terminations: AnyArray
     truncations: AnyArray
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         """S."""

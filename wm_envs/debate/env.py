@@ -134,7 +134,7 @@ class DebateEnv(KernelEnv):
         min_allocation: float = 0.03,
         max_allocation: float = 0.5,
         allocations: Sequence[float] | None = None,
-        relevance: Mapping[str, ArrayLike] | None = None,
+        relevance: "Mapping[str, ArrayLike] | None" = None,
         reward_weights: Mapping[str, float] | None = None,
     ) -> Rules:
         """The debate with these options; raises OptionError."""

@@ -265,7 +265,7 @@ class RelevanceTable:
     relevance: NDArray[np.float32]
 
     @classmethod
-    def of(cls, persons: Mapping[str, ArrayLike]) -> "RelevanceTable":
+    def of(cls, persons: "Mapping[str, ArrayLike]") -> "RelevanceTable":
         """From relevance [N, 7] by person.
 
         Raises OptionError on sizes beyond what a state has room for.

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wm_envs.data.options import check_integer
+from wm_envs.data.specs import spec_of
 from wm_envs.environment import KernelEnv
 from wm_envs.errors import LanguageModelError
 from wm_envs.language_model import LanguageModelClient, is_number
@@ -276,6 +277,6 @@ def _about(env_id: str) -> str:
     from gymnasium.envs.registration import load_env_creator
 
     load: Callable[[str], Any] = load_env_creator
-    vector_class = load(str(gym.spec(env_id).vector_entry_point))
+    vector_class = load(str(spec_of(env_id).vector_entry_point))
     text = vector_class.env_class.__doc__ or ""
     return " ".join(text.partition("## Rewards")[0].split())

@@ -10,6 +10,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from wm_envs.data.display import counted
+from wm_envs.data.specs import spec_of
 from wm_envs.errors import OptionError
 from wm_envs.testing.checks import CHECKS
 from wm_envs.testing.trace import Trial
@@ -67,7 +69,7 @@ class VectorEnvError(AssertionError):
         lines = "\n".join(f"  {finding}" for finding in report.findings)
         names = ", ".join(sorted(report.failed))
         super().__init__(
-            f"{report.name} fails {len(report.failed)} checks ({names}):\n{lines}\n"
+            f"{report.name} fails {counted(len(report.failed), 'check')} ({names}):\n{lines}\n"
             'What breaks a check by design is left out with skip=("<check>",).'
         )
 
@@ -205,7 +207,7 @@ Maker = Callable[[AutoresetMode], AnyVectorEnv]
 def _from_id(
     env_id: str, num_envs: int, env_kwargs: dict[str, Any], vectorization_mode: str | None
 ) -> tuple[tuple[AutoresetMode, ...], Maker]:
-    entry_point = gym.spec(env_id).vector_entry_point
+    entry_point = spec_of(env_id).vector_entry_point
     how = vectorization_mode or ("vector_entry_point" if entry_point else "sync")
     if how != "vector_entry_point":
         return ALL_MODES, _quiet(

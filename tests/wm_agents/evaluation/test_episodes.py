@@ -173,3 +173,12 @@ def test_returns_are_shares_of_the_way_between_two_agents():
         normalized_returns(returns, "random", "best")
     with pytest.raises(ConfigError, match="have to differ"):
         normalized_returns({"a": 1.0, "b": 1.0}, "a", "b")
+
+
+def test_progress_counts_the_episodes_that_are_over(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = SyncVectorEnv([Countdown] * 4)
+    evaluate(FunctionAgent(lambda rows: np.ones(len(rows), np.int64)), rows, 6, progress=True)
+    # Two rows of the second wave were not asked for.
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("evaluate 6/6 ")
+    rows.close()

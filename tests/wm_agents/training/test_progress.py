@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from wm_agents.training.progress import progress
+from wm_envs.data import progress as progress_module
 from wm_envs.data.errors import OptionError
 
 ROOT = Path(__file__).parents[3]
@@ -32,9 +33,27 @@ def test_it_can_be_forced(capfd):
     with progress(4, "training", enabled=True) as bar:
         bar.advance(4, loss=0.125)
     shown = capfd.readouterr().err
-    assert "training" in shown
-    assert "4/4" in shown
-    assert "loss 0.125" in shown
+    assert shown == "training 4/4 0 s  loss 0.125\n"
+
+
+def test_long_work_says_now_and_then_how_far_it_is_away_from_a_terminal(capfd, monkeypatch):
+    monkeypatch.setattr(progress_module, "SECONDS_PER_LOG_LINE", -1.0)
+    with progress(4, "training") as bar:
+        bar.advance(3, loss=0.125)
+        bar.advance(1)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["training 3/4 0 s  loss 0.125", *2 * ["training 4/4 0 s  loss 0.125"]]
+
+
+def test_a_pipe_that_nobody_reads_stops_no_work(monkeypatch):
+    class Broken:
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    with progress(1, "training", enabled=True) as bar:
+        bar.advance()
+    assert bar.num_done == 1
 
 
 def test_it_shows_on_a_terminal_and_keeps_standard_output_clean():

@@ -32,6 +32,8 @@ def test_a_file_of_json_is_whole_or_as_it_was(tmp_path):
 def test_the_folder_is_made_with_its_parents(tmp_path):
     folder = make_output_directory(tmp_path / "new" / "folder")
     assert folder.is_dir()
+    # Work that fails after it leaves no empty result behind.
+    assert not list(folder.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_one_error_with_the_remedy(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wm_envs import record
-from wm_envs.data.streams import is_progress_shown, is_terminal, warn
+from wm_envs.data.streams import is_terminal, warn
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,7 +55,6 @@ def no_terminal(request, monkeypatch):
 
 def test_what_is_no_terminal_is_none(no_terminal):
     assert not is_terminal(no_terminal)
-    assert not is_progress_shown(None)
 
 
 @pytest.mark.parametrize("progress", [None, True, False])

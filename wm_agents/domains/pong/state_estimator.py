@@ -52,6 +52,7 @@ from wm_agents.domains.pong.tracking import (
     update_enemy,
     update_player,
 )
+from wm_envs.data.display import span
 from wm_envs.errors import OptionError
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong.columns import NUM_FEATURES, STACK, PongFeature
@@ -158,7 +159,9 @@ def check_recording(observations: Array, actions: Array, lengths: Array) -> None
             f"{num_observations} observations, got {len(actions)} and {len(observations)}"
         )
     if num_steps and not 0 <= actions.min() <= actions.max() < UNKNOWN_ACTION:
-        raise OptionError(f"Pong's actions are 0 to 5, got {actions.min()} to {actions.max()}")
+        raise OptionError(
+            f"Pong's actions are 0 to 5, got {span(int(actions.min()), int(actions.max()))}"
+        )
 
 
 @kernel

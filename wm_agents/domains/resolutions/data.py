@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
+from wm_envs.data.display import short_repr
 from wm_envs.resolutions.codes import QuestionKind as QuestionKind
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.countries import code_of
@@ -52,6 +53,8 @@ class VoteData:
     countries: Sequence[str]
     issue_names: Sequence[str]
     ids: Sequence[str]
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         num_rows, num_countries = self.votes.shape

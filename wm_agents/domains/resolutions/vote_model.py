@@ -61,6 +61,7 @@ from wm_agents.training.newton import (
 )
 from wm_agents.training.saving import Savable, stored_path
 from wm_agents.training.trainer import FitReport, as_manager
+from wm_envs.data.display import short_repr
 from wm_envs.resolutions.codes import Vote
 
 MIN_ROLL_CALLS = 20  # to fit, and again to calibrate
@@ -133,6 +134,8 @@ class Forecast:
     interval_scales: Doubles
     covariance: Doubles
     predictors: Predictors | None = None
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
