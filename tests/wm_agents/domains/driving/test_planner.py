@@ -20,7 +20,6 @@ from wm_agents.planning import PlanningAgent
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
 
-
 # On a straight all paces are full throttle: what tells plans apart there are the pedals.
 NOISY = {"steering_std": 0.01, "pedal_std": 0.03}
 
