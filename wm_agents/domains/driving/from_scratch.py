@@ -441,9 +441,9 @@ class Foresight:
                 first = last = decision
             imagined, driven = agent.model.advance(roads, imagined, car_actions(decision))
             places = place_of(roads, imagined)
-            reward, is_over = agent.reward(driven, imagined, places, decision - last)
+            reward, goes_on = agent.reward(driven, imagined, places, decision - last)
             scores = scores + agent.config.gamma**step * alive * reward
-            alive = alive * (~is_over).float()
+            alive = alive * goes_on
             last = decision
         value = VALUE_SCALE * agent.slow_values(features(roads, imagined, places))[:, 0]
         scores = scores + agent.config.gamma**self.horizon * alive * value

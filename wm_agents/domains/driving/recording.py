@@ -1,6 +1,7 @@
 """Recording the car for learning: the expert with noise, on circuits that are split for good."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ Floats = NDArray[np.float64]
 NOISE_CORRELATION = 0.93  # from step to step: a time constant of 0.28 s
 CHANNEL_STDS = np.array([1.0, 2.0, 2.0])  # of steering, throttle and brake, relative
 LOWEST_ACTION = [-1, 0, 0]
+PACES = (0.9, 1.05)  # of the noisy expert, as factors on its profile
 
 
 def next_noise(noise: Floats, generator: np.random.Generator, std: float | Floats = 1.0) -> Floats:
@@ -52,7 +54,7 @@ class NoisyExpert:
         expert: Expert,
         num_rows: int,
         seed: int,
-        paces: tuple[float, float] = (0.9, 1.05),
+        paces: tuple[float, float] = PACES,
         noises: Sequence[float] = (0.0, 0.02, 0.05, 0.1, 0.2),
         pulse_rate: float = 0.0,
     ) -> None:
@@ -114,6 +116,8 @@ def record_circuit(
     seed: int,
     *,
     temperature: float = 90.0,
+    grip: float = 1.0,
+    paces: tuple[float, float] = PACES,
     **noise: Any,
 ) -> Trajectories:
     """Episodes of the noisy expert on one circuit, observations [S + K, 37] in SI units.
@@ -124,6 +128,9 @@ def record_circuit(
         steps: Of an episode at most.
         seed: Draws starts, paces and noise.
         temperature: Of the tyres at first, C.
+        grip: Of the road as a share of the usual one. The driver knows it and drives by its root
+            as fast.
+        paces: See `NoisyExpert`.
         noise: Settings of `NoisyExpert`.
     """
     options: dict[str, Any] = {
@@ -133,18 +140,22 @@ def record_circuit(
         "start_speed": 20.0,
         "start_temperature": temperature,
     }
-    policy = NoisyExpert(Expert(DrivingEnv.rules(**options).parameters), episodes, seed, **noise)
+    expert = Expert(DrivingEnv.rules(**options).parameters)
+    slowest, fastest = (pace * grip**0.5 for pace in paces)
+    policy = NoisyExpert(expert, episodes, seed, (slowest, fastest), **noise)
     return wm_envs.record(
         "wm/Driving-v0",
         episodes=episodes,
         policy=policy,
         seed=seed,
         num_envs=episodes,
-        env_kwargs=options,
+        env_kwargs=options | {"grip_scale": grip},
     )
 
 
-def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Trajectories:
+def record_widely(
+    track: str | Path, episodes: int, steps: int, seed: int, grip: float = 1.0
+) -> Trajectories:
     """What models learn from: careful driving, slides, and pulses, on tyres of all temperatures.
 
     A planner seeks out what a model has not seen, so that each channel is disturbed on its own, as
@@ -155,32 +166,17 @@ def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Tr
     few = some // 2 + 1
     pulses: dict[str, Any] = {"noises": (0.05, 0.2), "pulse_rate": 0.02}
     rare_pulses: dict[str, Any] = {"noises": (0.0, 0.1), "pulse_rate": 0.01}
+    record = partial(record_circuit, track, steps=steps, grip=grip)
     parts = [
-        record_circuit(track, 2 * some, steps, seed),
-        record_circuit(
-            track,
-            some,
-            steps,
-            seed + 200,
-            temperature=110.0,
-            paces=(0.95, 1.08),
-            noises=(0.0, 0.05, 0.1),
+        record(2 * some, seed=seed),
+        record(
+            some, seed=seed + 200, temperature=110.0, paces=(0.95, 1.08), noises=(0.0, 0.05, 0.1)
         ),
-        record_circuit(
-            track,
-            some,
-            steps,
-            seed + 400,
-            temperature=105.0,
-            paces=(0.9, 1.15),
-            noises=(0.1, 0.2, 0.35),
+        record(
+            some, seed=seed + 400, temperature=105.0, paces=(0.9, 1.15), noises=(0.1, 0.2, 0.35)
         ),
-        record_circuit(track, some, steps, seed + 600, paces=(0.9, 1.15), **pulses),
-        record_circuit(
-            track, few, steps, seed + 700, temperature=75.0, paces=(0.9, 1.1), **rare_pulses
-        ),
-        record_circuit(
-            track, few, steps, seed + 800, temperature=120.0, paces=(0.9, 1.1), **rare_pulses
-        ),
+        record(some, seed=seed + 600, paces=(0.9, 1.15), **pulses),
+        record(few, seed=seed + 700, temperature=75.0, paces=(0.9, 1.1), **rare_pulses),
+        record(few, seed=seed + 800, temperature=120.0, paces=(0.9, 1.1), **rare_pulses),
     ]
     return Trajectories.concatenate(parts)

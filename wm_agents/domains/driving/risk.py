@@ -29,7 +29,7 @@ from wm_agents.planning.safety import RiskCalibrator, Shield, calibration_error,
 from wm_agents.protocols import ModelState
 from wm_envs.driving import dynamics
 from wm_envs.driving.columns import DrivingColumn as Column
-from wm_envs.driving.env import DrivingVectorEnv
+from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
 from wm_envs.driving.track import Track, track_of
 
@@ -53,30 +53,45 @@ class NoisyDrivers:
         seed: Draws starts, paces and noise.
         noises: Standard deviations on the steering, which the cars have in turn; twice as much on
             the pedals.
+        grip: Of the road as a share of the usual one. Drivers know it and drive by its root as
+            fast, since their speed in a bend goes with it; the expert's profile is the usual one.
+
+    Attributes:
+        careful_paces: Of the careful expert to whom cars are handed over [B].
+        last_actions: Those of the last step [B, 3].
     """
 
     def __init__(
-        self, track: str | Path, num_cars: int, seed: int, noises: Sequence[float] = NOISES
+        self,
+        track: str | Path | Track,
+        num_cars: int,
+        seed: int,
+        noises: Sequence[float] = NOISES,
+        grip: float = 1.0,
     ) -> None:
-        self.env = DrivingVectorEnv(num_cars, track=track, time_limit=10**9, **ENV_OPTIONS)
+        usual: dict[str, Any] = {"track": track, "time_limit": 10**9, **ENV_OPTIONS}
+        self.env = DrivingVectorEnv(num_cars, grip_scale=grip, **usual)
         self.track = track_of(self.env.parameters)
-        self.expert = Expert(self.env.parameters)
+        self.expert = Expert(DrivingEnv.rules(**usual).parameters)
         self._generator = np.random.default_rng(seed)
-        self.paces = self._generator.uniform(0.92, 1.08, num_cars)
+        self.paces = np.sqrt(grip) * self._generator.uniform(0.92, 1.08, num_cars)
+        self.careful_paces = np.full(num_cars, CAREFUL_PACE)
         self.stds = np.resize(noises, num_cars)[:, None] * CHANNEL_STDS
         self.noise: Floats = np.zeros((num_cars, 3))
         self.observations, _ = self.env.reset(seed=seed)
+        self.last_actions = np.zeros((num_cars, 3), np.float32)
 
     def act(self, is_handed_over: NDArray[np.bool_]) -> NDArray[np.float32]:
         """The actions [B, 3]; cars that are handed over get the careful expert's."""
         self.noise = next_noise(self.noise, self._generator)
-        paces = np.where(is_handed_over, CAREFUL_PACE, self.paces)
+        paces = np.where(is_handed_over, self.careful_paces, self.paces)
         disturbed = np.where(is_handed_over[:, None], 0.0, self.stds * self.noise)
         return within_bounds(self.expert.actions_on(self.observations, paces) + disturbed)
 
     def step(self, is_handed_over: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Drive one step; which cars [B] left the road or spun, and start anew with the next."""
-        self.observations, _, terminated, _, _ = self.env.step(self.act(is_handed_over))
+        self.last_actions = self.act(is_handed_over)
+        self.observations, _, terminated, _, _ = self.env.step(self.last_actions)
         return terminated
 
     def futures(self, horizon: int, num_samples: int) -> Floats:
@@ -124,7 +139,7 @@ class RiskModel:
             model = LearnedPaths(self.dynamics, parameters, drivers.expert)
             state = model.start(observations)
         state = state.repeat(len(disturbances) // len(observations))
-        return _paths_by_member(model, state, torch.from_numpy(disturbances))
+        return paths_by_member(model, state, torch.from_numpy(disturbances))
 
     def features(self, drivers: NoisyDrivers, disturbances: Floats) -> Floats:
         """What a calibrator needs of each car's imagined futures [B, 5]."""
@@ -133,7 +148,8 @@ class RiskModel:
         return risk_features(distances.reshape(-1, num_samples, distances.shape[1]), MARGIN_SCALE)
 
 
-def _paths_by_member(model: PathModel, state: ModelState, disturbances: torch.Tensor) -> Floats:
+def paths_by_member(model: PathModel, state: ModelState, disturbances: torch.Tensor) -> Floats:
+    """Paths [N, H + 1, 9] from N states, which the members of a model imagine in turn."""
     paths: Floats = np.empty((len(disturbances), disturbances.shape[1] + 1, len(PathColumn)))
     for member in range(model.num_members):
         rows = torch.arange(member, len(disturbances), model.num_members)
