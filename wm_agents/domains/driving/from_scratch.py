@@ -43,7 +43,7 @@ from wm_agents.training.config_checks import require_integers
 from wm_agents.training.trainer import Trainer
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
-from wm_envs.driving.streets import street_track
+from wm_envs.driving.streets import FEW_CORNERS, MANY_CORNERS, street_track
 from wm_envs.driving.track import Track, oval, random_track
 
 SPECIFIED = (
@@ -72,7 +72,7 @@ class FromScratchConfig:
         first_updates: Windows of imagination in the first round.
         round_updates: In each later one but the last.
         last_updates: In the last round, while the learning rate falls to a tenth.
-        num_circuits: Random circuits to learn on, three fifths of them of straights and hairpins.
+        num_circuits: Random circuits to learn on, four fifths of them of straights and tight bends.
         num_cars: Real cars that explore side by side.
         fit_updates: Of the model in the first round; half as many later.
         num_members: Networks of the model.
@@ -137,10 +137,15 @@ class FromScratchConfig:
 def training_circuits(config: FromScratchConfig) -> list[Track]:
     """The random circuits of a seed; none of them has a seed below `TRAINING_SEEDS`."""
     first = TRAINING_SEEDS + 1000 * config.seed
-    return [
-        street_track(first + number) if number % 5 < 3 else random_track(first + number)
-        for number in range(config.num_circuits)
-    ]
+    tracks = []
+    for seed in range(first, first + config.num_circuits):
+        if seed % 5 == 4:
+            tracks.append(random_track(seed))
+        else:
+            # Half of the others go from bend to bend: after a straight no car is still sliding.
+            corners = MANY_CORNERS if seed % 2 else FEW_CORNERS
+            tracks.append(street_track(seed, corners))
+    return tracks
 
 
 class ExploringCars:
