@@ -81,13 +81,20 @@ class AnalyticConfig:
     slip_cost: float = 1.5
     smooth_cost: float = 0.02
     end_cost: float = 10.0
-    end_ramp: float = 0.0
-    retry_share: float = 0.0
+    end_ramp: float = 0.8
+    retry_share: float = 0.5
     max_decisions: int = 250
 
     def __post_init__(self) -> None:
         require_integers(1, num_cars=self.num_cars, horizon=self.horizon, width=self.width)
-        require_at_least(0, noise=self.noise, edge_cost=self.edge_cost, end_cost=self.end_cost)
+        require_at_least(
+            0,
+            noise=self.noise,
+            edge_cost=self.edge_cost,
+            end_cost=self.end_cost,
+            end_ramp=self.end_ramp,
+            retry_share=self.retry_share,
+        )
 
 
 REWARD_PER_METRE = 0.1

@@ -86,14 +86,14 @@ class FromScratchConfig:
     """
 
     first_steps: int = 10_000
-    round_steps: int = 12_500
+    round_steps: int = 60_000
     rounds: int = 5
-    first_updates: int = 150
-    round_updates: int = 250
-    last_updates: int = 1200
+    first_updates: int = 100
+    round_updates: int = 200
+    last_updates: int = 800
     num_circuits: int = 100
-    num_cars: int = 8
-    fit_updates: int = 1600
+    num_cars: int = 16
+    fit_updates: int = 2400
     num_members: int = 3
     model_width: int = 128
     expert_steps: int = 0
