@@ -109,9 +109,11 @@ def test_what_is_not_told_is_refused(told, fitted):
         GripFilter(fitted, torch.ones(3), 1)
     with pytest.raises(ConfigError, match="grip=None"):
         RiskModel.of(told)
+    unknowing = FilteringDrivers("oval", 1, 0, 0.7, None)
+    futures = unknowing.futures(1, 1)
+    risks = GripRiskModel.of(told)
     with pytest.raises(ConfigError, match="FilteringDrivers"):
-        unknowing = FilteringDrivers("oval", 1, 0, 0.7, None)
-        GripRiskModel.of(told).paths(unknowing, unknowing.futures(1, 1))
+        risks.paths(unknowing, futures)
     told.grips, grips = None, told.grips
     with pytest.raises(ConfigError, match="CircuitMap"):
         told.grip_of(torch.zeros(1, 40))
