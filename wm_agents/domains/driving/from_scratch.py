@@ -10,7 +10,7 @@ Shape letters: B cars, K candidates, H decisions.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,8 @@ class FromScratchConfig:
         first_updates: Windows of imagination in the first round.
         round_updates: In each later one but the last.
         last_updates: In the last round, while the learning rate falls to a tenth.
+        bold_rounds: First rounds in which the end of the road comes without a ramp and nothing is
+            tried again: who cannot drive yet would learn to brake.
         num_circuits: Random circuits to learn on, four fifths of them of straights and tight bends.
         num_cars: Real cars that explore side by side.
         fit_updates: Of the model in the first round; half as many later.
@@ -88,9 +90,10 @@ class FromScratchConfig:
     first_steps: int = 10_000
     round_steps: int = 60_000
     rounds: int = 5
-    first_updates: int = 100
-    round_updates: int = 200
-    last_updates: int = 800
+    first_updates: int = 150
+    round_updates: int = 250
+    last_updates: int = 700
+    bold_rounds: int = 2
     num_circuits: int = 100
     num_cars: int = 16
     fit_updates: int = 2400
@@ -115,7 +118,11 @@ class FromScratchConfig:
             model_width=self.model_width,
         )
         require_integers(
-            0, first_steps=self.first_steps, expert_steps=self.expert_steps, seed=self.seed
+            0,
+            first_steps=self.first_steps,
+            expert_steps=self.expert_steps,
+            bold_rounds=self.bold_rounds,
+            seed=self.seed,
         )
         if self.first_steps + self.expert_steps < MIN_STEPS:
             raise ConfigError(
@@ -348,6 +355,9 @@ def learn_to_drive(
     began = time.process_time()
     for number in range(config.rounds):
         is_first, is_last = number == 0, number == config.rounds - 1
+        agent.config = config.learning
+        if number < config.bold_rounds and not is_last:
+            agent.config = replace(config.learning, end_ramp=0.0, retry_share=0.0)
         if is_first and config.expert_steps:
             driver.explorer.drive_expert(config.expert_steps, circuits)
         if is_first and config.first_steps:
