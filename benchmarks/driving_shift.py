@@ -54,7 +54,7 @@ STEPS_AHEAD, SECOND = 16, 50
 EVERY = 10  # steps between windows
 WARN_EVERY, SHIELD_EVERY, HOLD = 20, 10, 3
 NUM_SAMPLES = 6
-NUM_CALIBRATION_CIRCUITS = 3
+NUM_CALIBRATION_CIRCUITS = 2
 THRESHOLD = 0.1  # of the shield's probability, as in examples/crash_prediction.py
 NOTES = (
     "Shares are root mean squares over persistence's on the same windows; the loss is the mean over "
@@ -68,21 +68,21 @@ NOTES = (
 class Config:
     """What to run."""
 
-    seeds: tuple[int, ...] = (1, 2)
+    seeds: tuple[int, ...] = (1,)
     """Of grips, recordings, weights and drivers; none of those on which settings were chosen."""
     circuits: Path = CIRCUITS
     """Folder of real circuits, every third of which is unseen."""
-    grips: int = 4
+    grips: int = 3
     """Drawn on each circuit."""
     episodes: int = 12
     """Recorded at each of them, about, of 400 steps at most."""
-    test_episodes: int = 6
+    test_episodes: int = 4
     """At each grip of an unseen circuit."""
-    num_updates: int = 4000
+    num_updates: int = 2000
     """Optimizer steps of each fit."""
-    cars: int = 15
+    cars: int = 12
     """In each group of drivers."""
-    steps: int = 600
+    steps: int = 500
     """That each of them drives."""
     redo: bool = False
     """Measure rows again that the result already has."""
@@ -205,30 +205,28 @@ def open_loop_figures(
     usual = tests_of(config, seed, tracks, [[1.0] * config.grips for _ in tracks])
     drawn = tests_of(config, seed, tracks, grips)
     adaptive = models["adaptive"]
+    found = [estimated_grips(adaptive, test) for test in drawn]
+    found_usual = [estimated_grips(adaptive, test) for test in usual]
+    true = [told_grips(test) for test in drawn]
     figures = {
         "usual model, usual grip": errors_of(models["usual"].model, tracks, usual, None),
         "usual model": errors_of(models["usual"].model, tracks, drawn, None),
         "plain model": errors_of(models["plain"].model, tracks, drawn, None),
-        "adaptive model, grip told": errors_of(adaptive.model, tracks, drawn, told_grips),
-        "adaptive model": errors_of(
-            adaptive.model, tracks, drawn, lambda test: estimated_grips(adaptive, test)
-        ),
-        "adaptive model, usual grip": errors_of(
-            adaptive.model, tracks, usual, lambda test: estimated_grips(adaptive, test)
-        ),
+        "adaptive model, grip told": errors_of(adaptive.model, tracks, drawn, true),
+        "adaptive model": errors_of(adaptive.model, tracks, drawn, found),
+        "adaptive model, usual grip": errors_of(adaptive.model, tracks, usual, found_usual),
     }
     base = figures["usual model, usual grip"]
     for name, shares_of in list(figures.items()):
         for kind in ("rmse", "median"):
             ratios = [shares_of[feature][kind] / base[feature][kind] for feature in FEATURES]
             figures[name][f"loss_{kind}"] = float(np.mean(ratios)) - 1.0
-    found = np.concatenate([estimated_grips(adaptive, test) for test in drawn])
-    true = np.concatenate([told_grips(test) for test in drawn])
+    all_found, all_true = np.concatenate(found), np.concatenate(true)
     return {
         "training_steps": adaptive.num_steps,
         "open_loop": figures,
-        "grip_error": float(np.abs(found - true).mean()),
-        "grip_error_of_a_guess": float(np.abs(true - true.mean()).mean()),
+        "grip_error": float(np.abs(all_found - all_true).mean()),
+        "grip_error_of_a_guess": float(np.abs(all_true - all_true.mean()).mean()),
     }
 
 
@@ -281,19 +279,22 @@ def errors_of(
     model: DrivingModel,
     tracks: Sequence[Track],
     tests: Sequence[Test],
-    grips_of: Callable[[Test], NDArray[np.float64]] | None,
+    grips: Sequence[NDArray[np.float64]] | None,
 ) -> dict[str, Any]:
-    """Shares of persistence's errors over all windows, on the map of the unseen circuits."""
+    """Shares of persistence's errors over all windows, at the grips [N] of each test's windows.
+
+    A model that does not know the grip is given none.
+    """
     worlds = [(track, grip) for track in tracks for grip in GRIPS]
     judged = on_map(model, CircuitMap([track for track, _ in worlds], [g for _, g in worlds]))
     ends, parts = [], []
-    for test in tests:
+    for place, test in enumerate(tests):
         first = [step for _, step in window_starts(test.episodes, STEPS_AHEAD, EVERY)]
         windows = test.episodes.windows(STEPS_AHEAD, first).map(torch.as_tensor)
         start = windows.observations[:, 0].clone()
         number = torch.zeros(len(start))
-        if grips_of is not None:
-            nearest = np.abs(grips_of(test)[:, None] - np.array(GRIPS)).argmin(axis=1)
+        if grips is not None:
+            nearest = np.abs(grips[place][:, None] - np.array(GRIPS)).argmin(axis=1)
             number = torch.as_tensor(nearest).float()
         start[:, DerivedColumn.CIRCUIT] = test.circuit * len(GRIPS) + number
         ends.append(expected_end(judged, start, windows.actions))
