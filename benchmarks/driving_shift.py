@@ -1,13 +1,14 @@
 """A road whose grip is drawn anew: a model that estimates it online against models that do not.
 
-    python -m benchmarks.driving_shift --seeds 1
+    python -m benchmarks.driving_shift --seeds 2
 
 Three models of the car see as many steps of the training circuits: one at the usual grip; one at
 drawn grips, of which it is not told; one at drawn grips that its recordings name (`knows_grip`),
 which on the road asks a filter (`grip.py`). Judged on the unseen circuits, at the usual grip and at
 grips of .7 to 1.1: errors 16 steps ahead, warnings one second ahead, and a shield. Every group of
-cars has a grip of its own, and an estimate begins anew with each start. Drivers know their road and
-drive by the root of the grip as fast. Settings were chosen on seed 0 and on training circuits.
+cars has a grip of its own, and an estimate begins anew with each start. Drivers know the grip, and
+so does the careful expert to whom a shield hands over: what is judged is who imagines. Settings are
+those of the first trial on seed 1, whose drivers did not know the grip and spun.
 """
 
 import time
@@ -68,8 +69,8 @@ NOTES = (
 class Config:
     """What to run."""
 
-    seeds: tuple[int, ...] = (1,)
-    """Of grips, recordings, weights and drivers; none of those on which settings were chosen."""
+    seeds: tuple[int, ...] = (2,)
+    """Of grips, recordings, weights and drivers."""
     circuits: Path = CIRCUITS
     """Folder of real circuits, every third of which is unseen."""
     grips: int = 3
@@ -345,10 +346,9 @@ def crash_figures(
     }
     free = shielded_on(config, seed, adaptive, roads[1], grips[1], imagining["usual model"], None)
     shields = {}
-    for name in ("usual model", "adaptive model"):
-        known = adaptive if name == "adaptive model" else None
+    for name in ("usual model", "plain model", "adaptive model"):
         shielded = shielded_on(
-            config, seed, known, roads[1], grips[1], imagining[name], calibrators[name]
+            config, seed, adaptive, roads[1], grips[1], imagining[name], calibrators[name]
         )
         shields[name] = risk.shield_figures(free, shielded)
     return {
@@ -362,7 +362,7 @@ def crash_figures(
 def drivers_on(
     config: Config,
     seed: int,
-    known: Learned | None,
+    known: Learned,
     tracks: Sequence[Track],
     grips: Sequence[Sequence[float]],
     noises: Sequence[float],
@@ -371,7 +371,7 @@ def drivers_on(
     groups = []
     for circuit, track in enumerate(tracks):
         for number, grip in enumerate(grips[circuit]):
-            grip_filter = None if known is None else known.grip_filter(config.cars)
+            grip_filter = known.grip_filter(config.cars)
             first = 100_000 * seed + 1000 * circuit + 100 * number
             groups.append(FilteringDrivers(track, config.cars, first, grip, grip_filter, noises))
     return groups
@@ -404,7 +404,7 @@ def warnings_on(
 def shielded_on(
     config: Config,
     seed: int,
-    known: Learned | None,
+    known: Learned,
     tracks: Sequence[Track],
     grips: Sequence[Sequence[float]],
     imagining: risk.RiskModel,
@@ -451,7 +451,7 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         },
         "departures_removed": {
             name: mean(lambda row, name=name: row["shield"][name]["departures_removed"])
-            for name in ("usual model", "adaptive model")
+            for name in models
         },
     }
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from wm_agents.domains.driving.network import MOTION_COLUMNS, DrivingModel, Force, Motion
 from wm_agents.domains.driving.risk import (
-    CAREFUL_PACE,
     NOISES,
     NoisyDrivers,
     RiskModel,
@@ -116,15 +115,12 @@ def sensed_errors(
 class FilteringDrivers(NoisyDrivers):
     """Noisy drivers on a road of unknown grip, which a filter estimates while they drive.
 
-    The careful expert of a shield drives by the root of the estimate as fast.
-
     Args:
         track: A circuit file.
         num_cars: B.
         seed: Draws starts, paces and noise.
         grip: Of the road, which only the drivers know.
-        grip_filter: Estimates it; None for nobody who does, and a careful expert who takes the road
-            for the usual one.
+        grip_filter: Estimates it; None for nobody who does.
         noises: See `NoisyDrivers`.
     """
 
@@ -143,13 +139,10 @@ class FilteringDrivers(NoisyDrivers):
 
     def step(self, is_handed_over: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Drive one step and learn from it; see `NoisyDrivers.step`."""
-        grip_filter = self.grip_filter
-        if grip_filter is not None:
-            self.careful_paces = CAREFUL_PACE * np.sqrt(grip_filter.estimates)
         before = self.observations
         terminated = super().step(is_handed_over)
-        if grip_filter is not None:
-            grip_filter.update(before, self.last_actions, self.observations, ~self._is_new)
+        if self.grip_filter is not None:
+            self.grip_filter.update(before, self.last_actions, self.observations, ~self._is_new)
         # The step after an end puts the car at a new start.
         self._is_new = terminated
         return terminated

@@ -20,7 +20,6 @@ Floats = NDArray[np.float64]
 NOISE_CORRELATION = 0.93  # from step to step: a time constant of 0.28 s
 CHANNEL_STDS = np.array([1.0, 2.0, 2.0])  # of steering, throttle and brake, relative
 LOWEST_ACTION = [-1, 0, 0]
-PACES = (0.9, 1.05)  # of the noisy expert, as factors on its profile
 
 
 def next_noise(noise: Floats, generator: np.random.Generator, std: float | Floats = 1.0) -> Floats:
@@ -54,7 +53,7 @@ class NoisyExpert:
         expert: Expert,
         num_rows: int,
         seed: int,
-        paces: tuple[float, float] = PACES,
+        paces: tuple[float, float] = (0.9, 1.05),
         noises: Sequence[float] = (0.0, 0.02, 0.05, 0.1, 0.2),
         pulse_rate: float = 0.0,
     ) -> None:
@@ -117,7 +116,6 @@ def record_circuit(
     *,
     temperature: float = 90.0,
     grip: float = 1.0,
-    paces: tuple[float, float] = PACES,
     **noise: Any,
 ) -> Trajectories:
     """Episodes of the noisy expert on one circuit, observations [S + K, 37] in SI units.
@@ -128,9 +126,7 @@ def record_circuit(
         steps: Of an episode at most.
         seed: Draws starts, paces and noise.
         temperature: Of the tyres at first, C.
-        grip: Of the road as a share of the usual one. The driver knows it and drives by its root
-            as fast.
-        paces: See `NoisyExpert`.
+        grip: Of the road as a share of the usual one, which the expert knows.
         noise: Settings of `NoisyExpert`.
     """
     options: dict[str, Any] = {
@@ -139,17 +135,17 @@ def record_circuit(
         "time_limit": steps,
         "start_speed": 20.0,
         "start_temperature": temperature,
+        "grip_scale": grip,
     }
     expert = Expert(DrivingEnv.rules(**options).parameters)
-    slowest, fastest = (pace * grip**0.5 for pace in paces)
-    policy = NoisyExpert(expert, episodes, seed, (slowest, fastest), **noise)
+    policy = NoisyExpert(expert, episodes, seed, **noise)
     return wm_envs.record(
         "wm/Driving-v0",
         episodes=episodes,
         policy=policy,
         seed=seed,
         num_envs=episodes,
-        env_kwargs=options | {"grip_scale": grip},
+        env_kwargs=options,
     )
 
 

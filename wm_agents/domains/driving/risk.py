@@ -29,7 +29,7 @@ from wm_agents.planning.safety import RiskCalibrator, Shield, calibration_error,
 from wm_agents.protocols import ModelState
 from wm_envs.driving import dynamics
 from wm_envs.driving.columns import DrivingColumn as Column
-from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
+from wm_envs.driving.env import DrivingVectorEnv
 from wm_envs.driving.expert import Expert
 from wm_envs.driving.track import Track, track_of
 
@@ -53,11 +53,9 @@ class NoisyDrivers:
         seed: Draws starts, paces and noise.
         noises: Standard deviations on the steering, which the cars have in turn; twice as much on
             the pedals.
-        grip: Of the road as a share of the usual one. Drivers know it and drive by its root as
-            fast, since their speed in a bend goes with it; the expert's profile is the usual one.
+        grip: Of the road as a share of the usual one, which the expert and so the drivers know.
 
     Attributes:
-        careful_paces: Of the careful expert to whom cars are handed over [B].
         last_actions: Those of the last step [B, 3].
     """
 
@@ -69,13 +67,13 @@ class NoisyDrivers:
         noises: Sequence[float] = NOISES,
         grip: float = 1.0,
     ) -> None:
-        usual: dict[str, Any] = {"track": track, "time_limit": 10**9, **ENV_OPTIONS}
-        self.env = DrivingVectorEnv(num_cars, grip_scale=grip, **usual)
+        self.env = DrivingVectorEnv(
+            num_cars, track=track, time_limit=10**9, grip_scale=grip, **ENV_OPTIONS
+        )
         self.track = track_of(self.env.parameters)
-        self.expert = Expert(DrivingEnv.rules(**usual).parameters)
+        self.expert = Expert(self.env.parameters)
         self._generator = np.random.default_rng(seed)
-        self.paces = np.sqrt(grip) * self._generator.uniform(0.92, 1.08, num_cars)
-        self.careful_paces = np.full(num_cars, CAREFUL_PACE)
+        self.paces = self._generator.uniform(0.92, 1.08, num_cars)
         self.stds = np.resize(noises, num_cars)[:, None] * CHANNEL_STDS
         self.noise: Floats = np.zeros((num_cars, 3))
         self.observations, _ = self.env.reset(seed=seed)
@@ -84,7 +82,7 @@ class NoisyDrivers:
     def act(self, is_handed_over: NDArray[np.bool_]) -> NDArray[np.float32]:
         """The actions [B, 3]; cars that are handed over get the careful expert's."""
         self.noise = next_noise(self.noise, self._generator)
-        paces = np.where(is_handed_over, self.careful_paces, self.paces)
+        paces = np.where(is_handed_over, CAREFUL_PACE, self.paces)
         disturbed = np.where(is_handed_over[:, None], 0.0, self.stds * self.noise)
         return within_bounds(self.expert.actions_on(self.observations, paces) + disturbed)
 

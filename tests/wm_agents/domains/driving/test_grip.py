@@ -16,7 +16,7 @@ from wm_agents.domains.driving.grip import (
 from wm_agents.domains.driving.network import DrivingModel, DrivingModelConfig, Motion
 from wm_agents.domains.driving.observations import CircuitMap, extend_trajectories
 from wm_agents.domains.driving.recording import record_circuit
-from wm_agents.domains.driving.risk import CAREFUL_PACE, RiskModel
+from wm_agents.domains.driving.risk import RiskModel
 from wm_agents.domains.driving.rollouts import CompiledDynamics
 from wm_agents.errors import ConfigError
 from wm_agents.world_models import FitConfig
@@ -94,14 +94,14 @@ def test_compiled_rollouts_know_the_grip_as_the_model_does(told):
     assert not torch.equal(low, high)
 
 
-def test_the_careful_expert_drives_as_fast_as_the_estimate_allows(told):
-    drivers = FilteringDrivers("oval", 2, 3, 0.7, GripFilter(told, torch.ones(3), 2))
-    drivers.step(np.zeros(2, np.bool_))
-    expected = CAREFUL_PACE * np.sqrt(np.mean(GRIPS))
-    np.testing.assert_allclose(drivers.careful_paces, expected)
-    unknowing = FilteringDrivers("oval", 2, 3, 0.7, None)
-    unknowing.step(np.zeros(2, np.bool_))
-    np.testing.assert_allclose(unknowing.careful_paces, CAREFUL_PACE)
+def test_drivers_learn_from_each_step_and_drive_as_without_a_filter(told):
+    grip_filter = GripFilter(told, torch.ones(3), 2)
+    drivers = FilteringDrivers("oval", 2, 3, 0.7, grip_filter)
+    others = FilteringDrivers("oval", 2, 3, 0.7, None)
+    for each in (drivers, others):
+        each.step(np.zeros(2, np.bool_))
+    np.testing.assert_array_equal(drivers.observations, others.observations)
+    assert not np.allclose(grip_filter.estimates, np.mean(GRIPS), atol=1e-6)
 
 
 def test_what_is_not_told_is_refused(told, fitted):
