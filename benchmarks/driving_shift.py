@@ -12,8 +12,9 @@ those of the first trial on seed 1, whose drivers did not know the grip and spun
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ EVERY = 10  # steps between windows
 WARN_EVERY, SHIELD_EVERY, HOLD = 20, 10, 3
 NUM_SAMPLES = 6
 NUM_CALIBRATION_CIRCUITS = 2
+MODELS = ("usual model", "plain model", "adaptive model")
 THRESHOLD = 0.1  # of the shield's probability, as in examples/crash_prediction.py
 NOTES = (
     "Shares are root mean squares over persistence's on the same windows; the loss is the mean over "
@@ -344,11 +346,22 @@ def crash_figures(
         "auroc": auroc(ttb, judged.outcomes),
         "average_precision": average_precision(ttb, judged.outcomes),
     }
-    free = shielded_on(config, seed, adaptive, roads[1], grips[1], imagining["usual model"], None)
+    drivers = partial(drivers_on, config, seed + 999, adaptive, roads[1], grips[1])
+    free = shielded_on(
+        config,
+        drivers(risk.SHIELD_NOISES),
+        imagining["true rules"],
+        calibrators["true rules"],
+        is_shielded=False,
+    )
     shields = {}
-    for name in ("usual model", "plain model", "adaptive model"):
+    for name in MODELS:
         shielded = shielded_on(
-            config, seed, adaptive, roads[1], grips[1], imagining[name], calibrators[name]
+            config,
+            drivers(risk.SHIELD_NOISES),
+            imagining[name],
+            calibrators[name],
+            is_shielded=True,
         )
         shields[name] = risk.shield_figures(free, shielded)
     return {
@@ -403,57 +416,56 @@ def warnings_on(
 
 def shielded_on(
     config: Config,
-    seed: int,
-    known: Learned,
-    tracks: Sequence[Track],
-    grips: Sequence[Sequence[float]],
+    groups: Sequence[FilteringDrivers],
     imagining: risk.RiskModel,
-    calibrator: RiskCalibrator | None,
+    calibrator: RiskCalibrator,
+    *,
+    is_shielded: bool,
 ) -> risk.ShieldedDrive:
-    """The drivers with a shield or, without a calibrator, without."""
+    """Groups of drivers that have just started, with a shield or without."""
     return risk.ShieldedDrive.concatenate(
         [
             risk.drive_shielded(
                 drivers,
                 imagining,
                 calibrator,
-                Shield(THRESHOLD, hold=HOLD) if calibrator is not None else None,
+                Shield(THRESHOLD, hold=HOLD) if is_shielded else None,
                 num_steps=config.steps,
                 every=SHIELD_EVERY,
                 horizon=SECOND,
                 num_samples=NUM_SAMPLES,
             )
-            for drivers in drivers_on(config, seed + 999, known, tracks, grips, risk.SHIELD_NOISES)
+            for drivers in groups
         ]
     )
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over the seeds of what the task asks for."""
-
-    def mean(figure: Callable[[dict[str, Any]], float]) -> float:
-        return float(np.mean([figure(row) for row in rows]))
-
-    models = ("usual model", "plain model", "adaptive model")
+    judged = (*MODELS, "adaptive model, grip told", "adaptive model, usual grip")
     return {
         "num_seeds": len(rows),
-        "loss_rmse": {
-            name: mean(lambda row, name=name: row["open_loop"][name]["loss_rmse"])
-            for name in (*models, "adaptive model, grip told", "adaptive model, usual grip")
-        },
-        "loss_median": {
-            name: mean(lambda row, name=name: row["open_loop"][name]["loss_median"])
-            for name in (*models, "adaptive model, grip told", "adaptive model, usual grip")
-        },
+        "loss_rmse": {name: mean(rows, "open_loop", name, "loss_rmse") for name in judged},
+        "loss_median": {name: mean(rows, "open_loop", name, "loss_median") for name in judged},
         "auroc": {
-            name: mean(lambda row, name=name: row["warnings"][name]["auroc"])
-            for name in (*models, "true rules", "time to the boundary")
+            name: mean(rows, "warnings", name, "auroc")
+            for name in (*MODELS, "true rules", "time to the boundary")
         },
         "departures_removed": {
-            name: mean(lambda row, name=name: row["shield"][name]["departures_removed"])
-            for name in models
+            name: mean(rows, "shield", name, "departures_removed") for name in MODELS
         },
     }
+
+
+def mean(rows: list[dict[str, Any]], *names: str) -> float:
+    """Of the figure that lies under these names in each row."""
+    values = []
+    for row in rows:
+        figure: Any = row
+        for name in names:
+            figure = figure[name]
+        values.append(figure)
+    return float(np.mean(values))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from wm_agents.errors import ConfigError
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
+from wm_envs.driving.track import Track
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ def split_circuits(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def record_circuit(
-    track: str | Path,
+    track: str | Path | Track,
     episodes: int,
     steps: int,
     seed: int,
@@ -121,7 +122,7 @@ def record_circuit(
     """Episodes of the noisy expert on one circuit, observations [S + K, 37] in SI units.
 
     Args:
-        track: A CSV file or a built-in circuit.
+        track: A CSV file, a built-in circuit or a track.
         episodes: K.
         steps: Of an episode at most.
         seed: Draws starts, paces and noise.
@@ -150,7 +151,7 @@ def record_circuit(
 
 
 def record_widely(
-    track: str | Path, episodes: int, steps: int, seed: int, grip: float = 1.0
+    track: str | Path | Track, episodes: int, steps: int, seed: int, grip: float = 1.0
 ) -> Trajectories:
     """What models learn from: careful driving, slides, and pulses, on tyres of all temperatures.
 
