@@ -7,7 +7,7 @@ Each seed learns with as many real steps in both arms: those before the first fi
 oval, or the noisy expert's on the training circuits. Both are timed on ten random circuits and on
 the unseen real ones (every third of the folder), none of which was driven in learning or in choosing
 settings; two laps from a rolling start on the line, the last one beside the expert's. Settings were
-chosen on seeds 0 and 7 and on other circuits. A finished row is kept in the output folder.
+chosen on seeds 0, 7 and 11 and on other circuits. A finished row is kept in the output folder.
 """
 
 from dataclasses import dataclass

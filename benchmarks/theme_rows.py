@@ -354,6 +354,23 @@ def from_scratch_rows(figures: Figures) -> Iterator[Row]:
                 yield f"{driver}, {arm}", kind, clean, words
 
 
+def shift_rows(figures: Figures) -> Iterator[Row]:
+    """Models of the car where the grip is not what it was."""
+    summary = figures["summary"]
+    for name, words in (
+        ("usual model", "learned at the usual grip"),
+        ("plain model", "learned at drawn grips, untold"),
+        ("adaptive model", "estimates the grip"),
+        ("adaptive model, grip told", "the same, told the grip"),
+        ("true rules", "true rules"),
+    ):
+        cells = (
+            summary[figure].get(name)
+            for figure in ("loss_rmse", "loss_median", "auroc", "departures_removed")
+        )
+        yield words, *("" if cell is None else fixed(cell, 3) for cell in cells)
+
+
 def expert_rows(figures: Figures) -> Iterator[Row]:
     """Real and generated circuits, of both experts."""
     for driver, of_driver in (("", figures), (", wm/Driving-v1", figures["mended"])):

@@ -249,6 +249,7 @@ NO_COMPARISONS = {
     "dream_pong_seed_5": "one run of a script",
     "driving_expert": "a scripted driver beside a physical limit",
     "driving_from_scratch": _REFERENCE,
+    "driving_shift": "one model by what it is told of the grip, all with the same settings",
     "driving_speed": _SPEED,
     "house": _COUNTS,
     "irl_bootstrap": "coverage of intervals",

@@ -14,6 +14,7 @@ from wm_envs.errors import TrackError
 
 Floats = NDArray[np.float64]
 
+FEW_CORNERS, MANY_CORNERS = (5, 13), (24, 40)
 SPACING = 3.0  # m, of the points along the centre line
 SMOOTHING = 5.0  # m, the standard deviation of the Gaussian that rounds what joins the pieces
 MIN_RADIUS, MAX_RADIUS = 9.0, 120.0  # m, of the arcs before they are smoothed
@@ -21,26 +22,32 @@ MAX_CURVATURE = 0.12  # 1/m, after that
 MIN_LENGTH = 900.0  # m
 
 
-def street_track(seed: int) -> Track:
-    """A polygon around a centre whose 5 to 13 corners are arcs; 1 to 5 km long."""
+def street_track(seed: int, corners: tuple[int, int] = FEW_CORNERS) -> Track:
+    """A polygon around a centre whose corners are arcs; 1 to 5 km long.
+
+    Args:
+        seed: Of everything that is drawn.
+        corners: The least and the largest number of them. Few stand between straights; of
+            `MANY_CORNERS` one follows another, as often as not to the other side.
+    """
     generator = np.random.default_rng([seed, 77])
     while True:
-        track = _draw(generator)
+        track = _draw(generator, corners)
         if track is not None:
             return track
 
 
-def _draw(generator: np.random.Generator) -> Track | None:
+def _draw(generator: np.random.Generator, corners: tuple[int, int]) -> Track | None:
     """One try; None where the line touches itself or turns too sharply."""
-    num_corners = int(generator.integers(5, 14))
+    num_corners = int(generator.integers(corners[0], corners[1] + 1))
     size = generator.uniform(250.0, 800.0)
     angle = np.arange(num_corners) + generator.uniform(-0.35, 0.35, num_corners)
     angle *= math.tau / num_corners
     distance = size * generator.uniform(0.4, 1.0, num_corners)
-    corners = distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    points = distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     radii = np.exp(generator.uniform(math.log(MIN_RADIUS), math.log(MAX_RADIUS), num_corners))
     arcs = [
-        _arc(corners[i - 1], corners[i], corners[(i + 1) % num_corners], radii[i])
+        _arc(points[i - 1], points[i], points[(i + 1) % num_corners], radii[i])
         for i in range(num_corners)
     ]
     line = _smoothed(np.vstack(arcs))

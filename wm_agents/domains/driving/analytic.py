@@ -60,6 +60,10 @@ class AnalyticConfig:
         slip_cost: Per decision and squared ratio of sideways to forward speed.
         smooth_cost: Per squared change of a decision.
         end_cost: Of leaving the road or spinning.
+        end_ramp: m before the end of the road over which the probability that the drive ends there
+            rises to one, so that what is lost by leaving has a gradient; 0 for a sudden end.
+        retry_share: Of the cars that ended, those that go back by one to two windows instead of
+            starting somewhere else.
         max_decisions: After which an imagined car starts anew.
 
     Raises:
@@ -77,11 +81,20 @@ class AnalyticConfig:
     slip_cost: float = 1.5
     smooth_cost: float = 0.02
     end_cost: float = 10.0
+    end_ramp: float = 0.8
+    retry_share: float = 0.5
     max_decisions: int = 250
 
     def __post_init__(self) -> None:
         require_integers(1, num_cars=self.num_cars, horizon=self.horizon, width=self.width)
-        require_at_least(0, noise=self.noise, edge_cost=self.edge_cost, end_cost=self.end_cost)
+        require_at_least(
+            0,
+            noise=self.noise,
+            edge_cost=self.edge_cost,
+            end_cost=self.end_cost,
+            end_ramp=self.end_ramp,
+            retry_share=self.retry_share,
+        )
 
 
 REWARD_PER_METRE = 0.1
@@ -129,23 +142,32 @@ class AnalyticPolicy:
     def reward(
         self, driven: Tensor, cars: Cars, places: Places, change: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Reward [B] of a decision, and whether it ended the drive [B].
+        """Reward [B] of a decision, and the probability that the drive goes on [B].
 
         Metres along the centre line, less the costs of the edge, of sliding and of restless hands.
+        The probability is 0 where the drive ended, and only there.
         """
         config = self.config
         edge = torch.relu(places.beyond + config.margin).clamp_max(2.0) ** 2
         forward = cars.motion[:, Motion.VX].clamp_min(5.0)
         slip = (cars.motion[:, Motion.VY] / forward).clamp(-1.0, 1.0) ** 2
-        is_over = has_ended(cars, places)
+        goes_on = self._survival(places).where(~has_ended(cars, places), torch.tensor(0.0))
         reward = (
             REWARD_PER_METRE * driven.clamp(-5.0, 12.0)
             - config.edge_cost * edge
             - config.slip_cost * slip
             - config.smooth_cost * change.square().sum(1)
-            - config.end_cost * is_over
+            - config.end_cost * (1.0 - goes_on)
         )
-        return reward, is_over
+        return reward, goes_on
+
+    def _survival(self, places: Places) -> Tensor:
+        """The probability that a car on its road stays on it [B], above 0."""
+        ramp = self.config.end_ramp
+        if ramp == 0.0:
+            return torch.ones_like(places.offset)
+        left = (HALF_WIDTH - places.beyond) / ramp
+        return 1.0 - (1.0 - left).clamp(0.0, 0.999) ** 2
 
 
 class ImaginedDriving:
@@ -167,6 +189,7 @@ class ImaginedDriving:
         self.last_share = last_share
         size = agent.config.num_cars
         self.cars = self._starts(size)
+        self.earlier = self.cars  # at the beginning of the window before the last one
         self.last = torch.zeros(size, 2)
         generator = agent.generator
         # Cars begin in the middle of their time, so that they do not all start anew at once.
@@ -179,28 +202,29 @@ class ImaginedDriving:
         for optimizer in (agent.policy_optimizer, agent.value_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * share
-        rows, rewards, ends, alive, objective = self._window()
+        before = self.cars
+        rows, rewards, survival, alive, objective = self._window()
         # What is maximised is per decision.
         loss = -objective.mean() / config.horizon
         named = agent.policy.named_parameters()
         place = f"at update {update}"
         gradient_step(loss, agent.policy_optimizer, named, place, MAX_GRAD_NORM)
-        value_loss = self._learn_values(rows, rewards, ends, alive)
-        self._start_anew(alive[-1] == 0.0)
+        value_loss = self._learn_values(rows, rewards, survival, alive)
+        self._start_anew(alive[-1] == 0.0, before)
         return {
             "reward": float(rewards.mean()),
-            "ends": float(ends.float().sum() / ends.numel()),
+            "ends": float((survival == 0.0).float().mean()),
             "value_loss": value_loss,
         }
 
     def _window(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Features [H + 1, B, F], rewards and ends [H, B], alive [H + 1, B], objective [B]."""
+        """Features [H + 1, B, F], rewards and survival [H, B], alive [H + 1, B], objective [B]."""
         agent, config, roads = self.agent, self.agent.config, self.roads
         size = config.num_cars
         cars, last = self.cars, self.last
         places = place_of(roads, cars)
         alive = [torch.ones(size)]
-        rows, rewards, ends = [], [], []
+        rows, rewards, survival = [], [], []
         objective = torch.zeros(size)
         noise = self._draw(size)
         for step in range(config.horizon):
@@ -209,30 +233,33 @@ class ImaginedDriving:
             decision = (agent.decide(row) + noise).clamp(-1.0, 1.0)
             cars, driven = agent.model.advance(roads, cars, car_actions(decision))
             places = place_of(roads, cars)
-            reward, is_over = agent.reward(driven, cars, places, decision - last)
+            reward, goes_on = agent.reward(driven, cars, places, decision - last)
             objective = objective + config.gamma**step * alive[-1] * reward
             rows.append(row.detach())
             rewards.append(reward.detach())
-            ends.append(is_over)
-            alive.append(alive[-1] * (~is_over).float())
+            survival.append(goes_on.detach())
+            alive.append(alive[-1] * goes_on)
             last = decision
         row = features(roads, cars, places)
         value = VALUE_SCALE * agent.slow_values(row)[:, 0]
         objective = objective + config.gamma**config.horizon * alive[-1] * value
         rows.append(row.detach())
         self.cars, self.last = cars.detach(), last.detach()
-        stacked = torch.stack(rows), torch.stack(rewards), torch.stack(ends), torch.stack(alive)
+        alive = [share.detach() for share in alive]
+        stacked = map(torch.stack, (rows, rewards, survival, alive))
         return *stacked, objective
 
     def _draw(self, size: int) -> Tensor:
         return self.agent.config.noise * torch.randn(size, 2, generator=self.agent.generator)
 
-    def _learn_values(self, rows: Tensor, rewards: Tensor, ends: Tensor, alive: Tensor) -> float:
+    def _learn_values(
+        self, rows: Tensor, rewards: Tensor, survival: Tensor, alive: Tensor
+    ) -> float:
         """Regress on lambda-returns, of the decisions of cars that had not ended."""
         agent, config = self.agent, self.agent.config
         with torch.no_grad():
             values = VALUE_SCALE * agent.slow_values(rows)[..., 0]  # [H + 1, B]
-        returns = lambda_returns(rewards, values, config.gamma * (~ends).float(), GAE_LAMBDA)
+        returns = lambda_returns(rewards, values, config.gamma * survival, GAE_LAMBDA)
         keep = alive[:-1] > 0.0
         inputs, targets = rows[:-1][keep], returns[keep] / VALUE_SCALE
         total = 0.0
@@ -245,13 +272,24 @@ class ImaginedDriving:
             follow_parameters(agent.slow_values, agent.values, TARGET_SHARE)
         return total / VALUE_UPDATES
 
-    def _start_anew(self, has_ended: Tensor) -> None:
-        """Put cars that have ended, or drove long enough, somewhere else."""
-        self.ages = self.ages + self.agent.config.horizon
-        is_new = has_ended | (self.ages > self.agent.config.max_decisions)
+    def _start_anew(self, has_ended: Tensor, before: Cars) -> None:
+        """Put cars that have ended, or drove long enough, back or somewhere else.
+
+        Args:
+            has_ended: Which have [B].
+            before: Where they were at the beginning of the window that is over.
+        """
+        config = self.agent.config
+        self.ages = self.ages + config.horizon
         # Drawn for all, so that the draws do not depend on how many there are.
-        self.cars = self.cars.where(is_new, self._starts(len(is_new)))
-        self.last = torch.where(is_new[:, None], 0.0, self.last)
+        draws = torch.rand(len(has_ended), generator=self.agent.generator)
+        is_again = has_ended & (draws < config.retry_share)
+        is_new = (has_ended & ~is_again) | (self.ages > config.max_decisions)
+        starts = self._starts(len(is_new))
+        self.cars = self.cars.where(is_again, self.earlier).where(is_new, starts)
+        # Who goes back may do so again; who is new has no earlier place yet.
+        self.earlier = before.where(is_again, self.earlier).where(is_new, starts)
+        self.last = torch.where((is_again | is_new)[:, None], 0.0, self.last)
         self.ages = torch.where(is_new, 0, self.ages)
 
     def _starts(self, size: int) -> Cars:
@@ -285,7 +323,8 @@ class ImaginedDriving:
             "policy_optimizer": agent.policy_optimizer.state_dict(),
             "value_optimizer": agent.value_optimizer.state_dict(),
             "generator": agent.generator.get_state(),
-            "cars": [self.cars.circuits, self.cars.motion, self.cars.pose, self.cars.distance],
+            "cars": self.cars.tensors(),
+            "earlier": self.earlier.tensors(),
             "last": self.last,
             "ages": self.ages,
         }
@@ -299,7 +338,7 @@ class ImaginedDriving:
         agent.policy_optimizer.load_state_dict(state["policy_optimizer"])
         agent.value_optimizer.load_state_dict(state["value_optimizer"])
         agent.generator.set_state(state["generator"])
-        self.cars = Cars(*state["cars"])
+        self.cars, self.earlier = Cars(*state["cars"]), Cars(*state["earlier"])
         self.last, self.ages = state["last"], state["ages"]
 
     def fingerprint(self) -> dict[str, Any]:

@@ -138,6 +138,10 @@ class Cars:
             distance=torch.where(mask, others.distance, self.distance),
         )
 
+    def tensors(self) -> list[Tensor]:
+        """The four, for files."""
+        return [self.circuits, self.motion, self.pose, self.distance]
+
     def repeat(self, number: int) -> Self:
         """Each car so many times, one copy of all after the other."""
         return replace(

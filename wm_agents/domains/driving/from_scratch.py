@@ -10,7 +10,7 @@ Shape letters: B cars, K candidates, H decisions.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ from wm_agents.training.config_checks import require_integers
 from wm_agents.training.trainer import Trainer
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
-from wm_envs.driving.streets import street_track
+from wm_envs.driving.streets import FEW_CORNERS, MANY_CORNERS, street_track
 from wm_envs.driving.track import Track, oval, random_track
 
 SPECIFIED = (
@@ -72,7 +72,9 @@ class FromScratchConfig:
         first_updates: Windows of imagination in the first round.
         round_updates: In each later one but the last.
         last_updates: In the last round, while the learning rate falls to a tenth.
-        num_circuits: Random circuits to learn on, three fifths of them of straights and hairpins.
+        bold_rounds: First rounds in which the end of the road comes without a ramp and nothing is
+            tried again: who cannot drive yet would learn to brake.
+        num_circuits: Random circuits to learn on, four fifths of them of straights and tight bends.
         num_cars: Real cars that explore side by side.
         fit_updates: Of the model in the first round; half as many later.
         num_members: Networks of the model.
@@ -86,14 +88,15 @@ class FromScratchConfig:
     """
 
     first_steps: int = 10_000
-    round_steps: int = 12_500
+    round_steps: int = 60_000
     rounds: int = 5
     first_updates: int = 150
     round_updates: int = 250
-    last_updates: int = 1200
+    last_updates: int = 700
+    bold_rounds: int = 2
     num_circuits: int = 100
-    num_cars: int = 8
-    fit_updates: int = 1600
+    num_cars: int = 16
+    fit_updates: int = 2400
     num_members: int = 3
     model_width: int = 128
     expert_steps: int = 0
@@ -115,7 +118,11 @@ class FromScratchConfig:
             model_width=self.model_width,
         )
         require_integers(
-            0, first_steps=self.first_steps, expert_steps=self.expert_steps, seed=self.seed
+            0,
+            first_steps=self.first_steps,
+            expert_steps=self.expert_steps,
+            bold_rounds=self.bold_rounds,
+            seed=self.seed,
         )
         if self.first_steps + self.expert_steps < MIN_STEPS:
             raise ConfigError(
@@ -137,10 +144,15 @@ class FromScratchConfig:
 def training_circuits(config: FromScratchConfig) -> list[Track]:
     """The random circuits of a seed; none of them has a seed below `TRAINING_SEEDS`."""
     first = TRAINING_SEEDS + 1000 * config.seed
-    return [
-        street_track(first + number) if number % 5 < 3 else random_track(first + number)
-        for number in range(config.num_circuits)
-    ]
+    tracks = []
+    for seed in range(first, first + config.num_circuits):
+        if seed % 5 == 4:
+            tracks.append(random_track(seed))
+        else:
+            # Half of the others go from bend to bend: after a straight no car is still sliding.
+            corners = MANY_CORNERS if seed % 2 else FEW_CORNERS
+            tracks.append(street_track(seed, corners))
+    return tracks
 
 
 class ExploringCars:
@@ -343,6 +355,9 @@ def learn_to_drive(
     began = time.process_time()
     for number in range(config.rounds):
         is_first, is_last = number == 0, number == config.rounds - 1
+        agent.config = config.learning
+        if number < config.bold_rounds and not is_last:
+            agent.config = replace(config.learning, end_ramp=0.0, retry_share=0.0)
         if is_first and config.expert_steps:
             driver.explorer.drive_expert(config.expert_steps, circuits)
         if is_first and config.first_steps:
@@ -441,9 +456,9 @@ class Foresight:
                 first = last = decision
             imagined, driven = agent.model.advance(roads, imagined, car_actions(decision))
             places = place_of(roads, imagined)
-            reward, is_over = agent.reward(driven, imagined, places, decision - last)
+            reward, goes_on = agent.reward(driven, imagined, places, decision - last)
             scores = scores + agent.config.gamma**step * alive * reward
-            alive = alive * (~is_over).float()
+            alive = alive * goes_on
             last = decision
         value = VALUE_SCALE * agent.slow_values(features(roads, imagined, places))[:, 0]
         scores = scores + agent.config.gamma**self.horizon * alive * value

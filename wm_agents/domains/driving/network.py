@@ -26,6 +26,7 @@ from wm_agents.domains.driving.observations import (
     ENV_OPTIONS,
     MIN_SPEED,
     CircuitMap,
+    DerivedColumn,
     car_action_space,
     extend,
     extend_trajectories,
@@ -34,7 +35,7 @@ from wm_agents.domains.driving.observations import (
     mirrored,
     model_observation_space,
 )
-from wm_agents.errors import CheckpointError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.networks import Affine, EnsemblePerceptron
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import load_checkpoint
@@ -133,6 +134,7 @@ class DrivingModelConfig:
         weights: Weights of the loss terms.
         max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
             this many times.
+        knows_grip: Whether the networks see the grip of the circuit, `CircuitMap.grips`.
     """
 
     num_members: int = 1
@@ -141,6 +143,7 @@ class DrivingModelConfig:
     termination_widths: tuple[int, ...] = (64,)
     weights: PredictionWeights = field(default_factory=PredictionWeights)
     max_positive_weight: float = 10.0
+    knows_grip: bool = False
 
 
 class DrivingModel(NeuralModel):
@@ -153,6 +156,7 @@ class DrivingModel(NeuralModel):
         intervals: Half widths [H, 2] of 90% intervals of offset (m) and speed (m/s), h + 1 steps
             ahead, see `error_intervals`; None where they were not measured. Files keep them.
         circuit_names: Circuits on which it was fitted, where known. Files keep them.
+        grips: Of the circuits of the map [C], as a share of the usual grip; no file keeps them.
     """
 
     kind = "driving world model"
@@ -168,6 +172,7 @@ class DrivingModel(NeuralModel):
     force_std: Tensor
     intervals: NDArray[np.float64] | None = None
     circuit_names: tuple[str, ...] | None = None
+    grips: Tensor | None = None
 
     @classmethod
     def for_circuits(
@@ -181,7 +186,10 @@ class DrivingModel(NeuralModel):
             seed: Draws the initial weights.
         """
         layout = make_layout("kinematics", circuits)
-        return cls(model_observation_space(), car_action_space(), config, layout=layout, seed=seed)
+        spaces = model_observation_space(), car_action_space()
+        model = cls(*spaces, config, layout=layout, seed=seed)
+        model.grips = circuits.grips
+        return model
 
     @classmethod
     def for_env(
@@ -236,7 +244,8 @@ class DrivingModel(NeuralModel):
         """Imagine one step for actions [B, 3]; the members' mean, and how far they are apart."""
         before = state.observations
         motion = before[:, MOTION_COLUMNS]  # [B, 12]
-        forces = self.forces(motion.expand(self.num_members, -1, -1), actions)  # [E, B, 7]
+        grip = self.grip_of(before)
+        forces = self.forces(motion.expand(self.num_members, -1, -1), actions, grip)  # [E, B, 7]
         disagreement = (forces / self.force_std).std(0, correction=0).square().mean(-1).sqrt()
         mean = torch.clamp(forces.mean(0), self.force_low, self.force_high)
         columns = torch.tensor(MOTION_COLUMNS, device=before.device)
@@ -254,9 +263,27 @@ class DrivingModel(NeuralModel):
         terminations = self.termination_probability(logits)
         return ModelState(after), Prediction(after, rewards, terminations, disagreement)
 
-    def forces(self, motion: Tensor, actions: Tensor) -> Tensor:
-        """Accelerations, changes of yaw rate and temperatures [E, B, 7] of motion [E, B, 12]."""
+    def grip_of(self, observations: Tensor) -> Tensor | None:
+        """The grip [..., 1] where observations [..., 40] are, or None where it is not asked for.
+
+        Raises:
+            ConfigError: The model knows the grip and has no map that says it.
+        """
+        if not self.config.knows_grip:
+            return None
+        if self.grips is None:
+            raise ConfigError("the model sees the grip: give a CircuitMap with grips")
+        grips = self.grips.to(observations.device)
+        return grips[observations[..., DerivedColumn.CIRCUIT].long()][..., None]
+
+    def forces(self, motion: Tensor, actions: Tensor, grip: Tensor | None = None) -> Tensor:
+        """Accelerations, changes of yaw rate and temperatures [E, B, 7] of motion [E, B, 12].
+
+        A model that knows the grip [..., B, 1] is to be told.
+        """
         features = self.features(motion, self.applied(motion, actions))  # [E, B, 16]
+        if grip is not None:
+            features = torch.cat([features, grip.expand(*features.shape[:-1], 1)], -1)
         scaled = (features - self.feature_mean) / self.feature_std
         output: Tensor = self.dynamics(scaled) * self.force_std + self.force_mean
         return output
@@ -304,12 +331,13 @@ class DrivingModel(NeuralModel):
         segment = segment.map(lambda tensor: tensor.unflatten(0, (self.num_members, -1)))
         truth = segment.observations[..., MOTION_COLUMNS]  # [E, B, H + 1, 12]
         motion = segment.inputs[..., MOTION_COLUMNS]  # [E, B, 12]
+        grip = self.grip_of(segment.observations[:, :, 0])
         compared = list(LOSS_WEIGHTS)
         weights = torch.tensor(list(LOSS_WEIGHTS.values()), device=self.device)
         errors = []
         for step in range(segment.mask.shape[-1]):
             actions = segment.actions[:, :, step]
-            motion = self.advance(motion, actions, self.forces(motion, actions))
+            motion = self.advance(motion, actions, self.forces(motion, actions, grip))
             error = (motion - truth[:, :, step + 1])[..., compared] / self.change_scale
             squashed = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none")
             errors.append((squashed * weights).mean(-1))
@@ -410,6 +438,7 @@ class DrivingModel(NeuralModel):
         path = saved_path(path)
         derived = make_layout("kinematics", circuits).derived
         model = super().load(path, device=device, given=derived)
+        model.grips = circuits.grips
         if model.intervals is None:  # older files have them in the entry of what wraps a model
             model.restore(load_checkpoint(path, kind=cls.kind).metadata.get("surroundings", {}))
         return model
@@ -447,6 +476,9 @@ class DrivingModel(NeuralModel):
         actions = torch.as_tensor(trajectories.actions)
         self._measure_lags(before, after, actions)
         features = self.features(before, self.applied(before, actions)).double()
+        grip = self.grip_of(torch.as_tensor(trajectories.observations)[source])
+        if grip is not None:
+            features = torch.cat([features, grip.double()], -1)
         self.feature_mean.copy_(features.mean(0))
         self.feature_std.copy_(divisors(features.std(0)))
         change = after - before
@@ -477,7 +509,7 @@ class DrivingModel(NeuralModel):
 
     def _build(self, generator: torch.Generator) -> None:
         config = self.config
-        num_features = NUM_MOTIONS + NUM_SLIPS
+        num_features = NUM_MOTIONS + NUM_SLIPS + int(config.knows_grip)
         sizes = {
             "lags": 3,
             "force_low": NUM_FORCES,
@@ -534,6 +566,7 @@ def member_of(model: DrivingModel, number: int) -> DrivingModel:
         for name, value in model.state_dict().items()
     }
     alone.load_state_dict(weights)
+    alone.grips = model.grips
     return alone
 
 

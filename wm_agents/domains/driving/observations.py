@@ -69,9 +69,11 @@ class CircuitMap:
 
     Args:
         tracks: The circuits, in the order of their numbers.
+        grips: The grip of each as a share of the usual one, for models that are told; None for 1.
     """
 
-    def __init__(self, tracks: Sequence[Track]) -> None:
+    def __init__(self, tracks: Sequence[Track], grips: Sequence[float] | None = None) -> None:
+        self.grips = torch.ones(len(tracks)) if grips is None else torch.tensor(grips)
         longest = max(track.num_points for track in tracks)
         self.lengths = torch.tensor([track.length for track in tracks], dtype=torch.float32)
         self._sizes = torch.tensor([track.num_points for track in tracks])

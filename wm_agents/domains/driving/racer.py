@@ -35,10 +35,13 @@ LATERAL_RESERVE = 1.02  # after this many times what cornering takes
 MAX_LINE_ERROR, MAX_COURSE_ERROR = 3.0, 0.3  # m, rad
 
 POLICY = np.dtype(
-    [*((name, expert.LINE[name]) for name in expert.LINE.names or ()), ("is_racer", np.bool_)],
+    [("is_racer", np.bool_), *((name, expert.LINE[name]) for name in expert.LINE.names or ())],
     align=True,
 )
-"""A row of a policy's tables: those of the expert's line, and which of the two follows it."""
+"""A row of a policy's tables: which of the two follows the line, and those of the expert's line.
+
+In this order, since Numba takes a row that begins as the expert's does for one of his, with a warning.
+"""
 
 
 class Racer:

@@ -1,6 +1,7 @@
 """Recording the car for learning: the expert with noise, on circuits that are split for good."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from wm_agents.errors import ConfigError
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
+from wm_envs.driving.track import Track
 
 Floats = NDArray[np.float64]
 
@@ -108,22 +110,24 @@ def split_circuits(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def record_circuit(
-    track: str | Path,
+    track: str | Path | Track,
     episodes: int,
     steps: int,
     seed: int,
     *,
     temperature: float = 90.0,
+    grip: float = 1.0,
     **noise: Any,
 ) -> Trajectories:
     """Episodes of the noisy expert on one circuit, observations [S + K, 37] in SI units.
 
     Args:
-        track: A CSV file or a built-in circuit.
+        track: A CSV file, a built-in circuit or a track.
         episodes: K.
         steps: Of an episode at most.
         seed: Draws starts, paces and noise.
         temperature: Of the tyres at first, C.
+        grip: Of the road as a share of the usual one, which the expert knows.
         noise: Settings of `NoisyExpert`.
     """
     options: dict[str, Any] = {
@@ -132,8 +136,10 @@ def record_circuit(
         "time_limit": steps,
         "start_speed": 20.0,
         "start_temperature": temperature,
+        "grip_scale": grip,
     }
-    policy = NoisyExpert(Expert(DrivingEnv.rules(**options).parameters), episodes, seed, **noise)
+    expert = Expert(DrivingEnv.rules(**options).parameters)
+    policy = NoisyExpert(expert, episodes, seed, **noise)
     return wm_envs.record(
         "wm/Driving-v0",
         episodes=episodes,
@@ -144,7 +150,9 @@ def record_circuit(
     )
 
 
-def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Trajectories:
+def record_widely(
+    track: str | Path | Track, episodes: int, steps: int, seed: int, grip: float = 1.0
+) -> Trajectories:
     """What models learn from: careful driving, slides, and pulses, on tyres of all temperatures.
 
     A planner seeks out what a model has not seen, so that each channel is disturbed on its own, as
@@ -155,32 +163,17 @@ def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Tr
     few = some // 2 + 1
     pulses: dict[str, Any] = {"noises": (0.05, 0.2), "pulse_rate": 0.02}
     rare_pulses: dict[str, Any] = {"noises": (0.0, 0.1), "pulse_rate": 0.01}
+    record = partial(record_circuit, track, steps=steps, grip=grip)
     parts = [
-        record_circuit(track, 2 * some, steps, seed),
-        record_circuit(
-            track,
-            some,
-            steps,
-            seed + 200,
-            temperature=110.0,
-            paces=(0.95, 1.08),
-            noises=(0.0, 0.05, 0.1),
+        record(2 * some, seed=seed),
+        record(
+            some, seed=seed + 200, temperature=110.0, paces=(0.95, 1.08), noises=(0.0, 0.05, 0.1)
         ),
-        record_circuit(
-            track,
-            some,
-            steps,
-            seed + 400,
-            temperature=105.0,
-            paces=(0.9, 1.15),
-            noises=(0.1, 0.2, 0.35),
+        record(
+            some, seed=seed + 400, temperature=105.0, paces=(0.9, 1.15), noises=(0.1, 0.2, 0.35)
         ),
-        record_circuit(track, some, steps, seed + 600, paces=(0.9, 1.15), **pulses),
-        record_circuit(
-            track, few, steps, seed + 700, temperature=75.0, paces=(0.9, 1.1), **rare_pulses
-        ),
-        record_circuit(
-            track, few, steps, seed + 800, temperature=120.0, paces=(0.9, 1.1), **rare_pulses
-        ),
+        record(some, seed=seed + 600, paces=(0.9, 1.15), **pulses),
+        record(few, seed=seed + 700, temperature=75.0, paces=(0.9, 1.1), **rare_pulses),
+        record(few, seed=seed + 800, temperature=120.0, paces=(0.9, 1.1), **rare_pulses),
     ]
     return Trajectories.concatenate(parts)

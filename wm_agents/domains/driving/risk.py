@@ -53,12 +53,23 @@ class NoisyDrivers:
         seed: Draws starts, paces and noise.
         noises: Standard deviations on the steering, which the cars have in turn; twice as much on
             the pedals.
+        grip: Of the road as a share of the usual one, which the expert and so the drivers know.
+
+    Attributes:
+        last_actions: Those of the last step [B, 3].
     """
 
     def __init__(
-        self, track: str | Path, num_cars: int, seed: int, noises: Sequence[float] = NOISES
+        self,
+        track: str | Path | Track,
+        num_cars: int,
+        seed: int,
+        noises: Sequence[float] = NOISES,
+        grip: float = 1.0,
     ) -> None:
-        self.env = DrivingVectorEnv(num_cars, track=track, time_limit=10**9, **ENV_OPTIONS)
+        self.env = DrivingVectorEnv(
+            num_cars, track=track, time_limit=10**9, grip_scale=grip, **ENV_OPTIONS
+        )
         self.track = track_of(self.env.parameters)
         self.expert = Expert(self.env.parameters)
         self._generator = np.random.default_rng(seed)
@@ -66,6 +77,7 @@ class NoisyDrivers:
         self.stds = np.resize(noises, num_cars)[:, None] * CHANNEL_STDS
         self.noise: Floats = np.zeros((num_cars, 3))
         self.observations, _ = self.env.reset(seed=seed)
+        self.last_actions = np.zeros((num_cars, 3), np.float32)
 
     def act(self, is_handed_over: NDArray[np.bool_]) -> NDArray[np.float32]:
         """The actions [B, 3]; cars that are handed over get the careful expert's."""
@@ -76,7 +88,8 @@ class NoisyDrivers:
 
     def step(self, is_handed_over: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Drive one step; which cars [B] left the road or spun, and start anew with the next."""
-        self.observations, _, terminated, _, _ = self.env.step(self.act(is_handed_over))
+        self.last_actions = self.act(is_handed_over)
+        self.observations, _, terminated, _, _ = self.env.step(self.last_actions)
         return terminated
 
     def futures(self, horizon: int, num_samples: int) -> Floats:
@@ -124,7 +137,7 @@ class RiskModel:
             model = LearnedPaths(self.dynamics, parameters, drivers.expert)
             state = model.start(observations)
         state = state.repeat(len(disturbances) // len(observations))
-        return _paths_by_member(model, state, torch.from_numpy(disturbances))
+        return paths_by_member(model, state, torch.from_numpy(disturbances))
 
     def features(self, drivers: NoisyDrivers, disturbances: Floats) -> Floats:
         """What a calibrator needs of each car's imagined futures [B, 5]."""
@@ -133,7 +146,8 @@ class RiskModel:
         return risk_features(distances.reshape(-1, num_samples, distances.shape[1]), MARGIN_SCALE)
 
 
-def _paths_by_member(model: PathModel, state: ModelState, disturbances: torch.Tensor) -> Floats:
+def paths_by_member(model: PathModel, state: ModelState, disturbances: torch.Tensor) -> Floats:
+    """Paths [N, H + 1, 9] from N states, which the members of a model imagine in turn."""
     paths: Floats = np.empty((len(disturbances), disturbances.shape[1] + 1, len(PathColumn)))
     for member in range(model.num_members):
         rows = torch.arange(member, len(disturbances), model.num_members)

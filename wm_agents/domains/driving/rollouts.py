@@ -298,18 +298,27 @@ class CompiledDynamics:
 
     Args:
         model: Fitted.
+        grip: Of the road, for a model that knows it; a constant within a rollout, and so part of
+            the first bias.
 
     Raises:
-        ConfigError: The networks do not have two hidden layers.
+        ConfigError: The networks do not have two hidden layers, or the model knows the grip and
+            none is given.
     """
 
-    def __init__(self, model: DrivingModel) -> None:
+    def __init__(self, model: DrivingModel, grip: float | None = None) -> None:
+        if model.config.knows_grip != (grip is not None):
+            raise ConfigError(
+                f"grip={grip} for a model with knows_grip={model.config.knows_grip}: give a grip "
+                "to a model that knows it, and to no other"
+            )
         if len(model.config.widths) != 2:
             raise ConfigError(
                 "compiled rollouts take networks with two hidden layers, got "
                 f"widths={model.config.widths}"
             )
         bounds = [model.lags, model.force_low, model.force_high]
+        self.grip = grip
         self.bounds: tuple[Any, ...] = tuple(bound.double().cpu().numpy() for bound in bounds)
         self.members = [self._member(model, number) for number in range(model.num_members)]
 
@@ -320,6 +329,10 @@ class CompiledDynamics:
         biases = [bias[number, 0].double() for bias in model.dynamics.biases]
         weights[0] = weights[0] / model.feature_std.double()[:, None]
         biases[0] = biases[0] - model.feature_mean.double() @ weights[0]
+        if self.grip is not None:
+            # The last input, and the only one that does not change on the way.
+            biases[0] = biases[0] + self.grip * weights[0][-1]
+            weights[0] = weights[0][:-1]
         biases[2] = biases[2] * model.force_std.double() + model.force_mean.double()
         weights[2] = weights[2] * model.force_std.double()
         arrays = []

@@ -134,7 +134,8 @@ class StraightCar(DecisionModel):
 
 
 def test_gradients_through_the_model_teach_throttle():
-    config = AnalyticConfig(num_cars=16, horizon=6, width=32, learning_rate=5e-3)
+    settings = {"num_cars": 16, "horizon": 6, "width": 32, "learning_rate": 5e-3}
+    config = AnalyticConfig(**settings, end_ramp=0.0, retry_share=0.0)
     agent = AnalyticPolicy(StraightCar(), config, 0)
     roads = Roads([oval()])
     cars = Fleet(roads, [0], None).cars()
