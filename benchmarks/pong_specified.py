@@ -44,7 +44,7 @@ NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
     "One row per finished run; seeds and levels that are missing were not run.",
     "The rows of the world model were run before forests were selected on open steps.",
-    "The rows of play with 3,000 and 100,000 steps were run before policies read tiles.",
+    "The rows of play with 3,000 and 10,000 steps were run before policies read tiles.",
     "Rivals are quoted: OC-STORM from object positions, without sticky actions, 100,000 steps; "
     "PoE-World from programs, a language model's prior and a demonstration, 3,000 steps.",
 )
