@@ -149,7 +149,8 @@ def _in_one_line(box: str, command: str) -> str:
     mistake = re.sub(r"\('([^)]*)\)", lambda found: found[1].replace("'", ""), told[0])
     hints = [_similar_option(part, command) for part in told[1:]]
     if meant := [hint for hint in hints if hint]:
-        mistake = f"{mistake.rstrip('.')}: did you mean {' and '.join(dict.fromkeys(meant))}?"
+        # In an order of their own: tyro's changes from one process to the next.
+        mistake = f"{mistake.rstrip('.')}: did you mean {' and '.join(sorted(set(meant)))}?"
         return f"{mistake} {help_page}"
     return f"{mistake.rstrip('.')}: {help_page}"
 

@@ -233,7 +233,7 @@ def test_an_environment_is_compiled(capsys):
         ("record CartPole-v1 --policy fool", "one of random, expert: `wm record --help` lists"),
         ("record CartPole-v1 --episode 3", "did you mean --episodes? `wm record --help` lists"),
         ("fit CartPole-v1 --updates 3", "did you mean --num-updates?"),
-        ("fit CartPole-v1 --step 3 --sed 4", "did you mean --steps and --seed?"),
+        ("fit CartPole-v1 --step 3 --sed 4", "did you mean --seed and --steps?"),
         ("plan CartPole-v1 --episodes 0", "episodes is an integer at least 1, got 0"),
         ("train CartPole-v1 --episodes -1", "episodes is an integer at least 1, got -1"),
         ("bench CartPole-v1 --seconds -1", "seconds is a number from 0.001"),
