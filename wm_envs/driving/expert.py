@@ -229,6 +229,54 @@ def saving_force(
 
 
 @kernel
+def axle_grip(
+    left: float, right: float, left_wear: float, right_wear: float, scale: float
+) -> float:
+    """The friction of an axle from the temperatures, C, and the wear of its tyres."""
+    return 0.5 * (dynamics.grip(left, left_wear, scale) + dynamics.grip(right, right_wear, scale))
+
+
+@kernel
+def axle_limits(mu_f: float, mu_r: float, vx: float, ax: float) -> tuple[float, float]:
+    """The largest forces, N, of the front and the rear axle at their loads now."""
+    squared, mass = vx * vx, dynamics.MASS
+    static = mass * dynamics.GRAVITY / dynamics.WHEELBASE
+    pitch = mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
+    front = mu_f * max(
+        static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0
+    )
+    rear = mu_r * max(
+        static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0
+    )
+    return front, rear
+
+
+@kernel
+def pedals(
+    force: float, vx: float, lateral: float, front: float, rear: float, used_grip: float
+) -> tuple[float, float]:
+    """Throttle and brake for a longitudinal force, N.
+
+    Within what `lateral`, N over the wheelbase, leaves of the axles' friction circles, of which
+    `used_grip` is used, and within what the engine has.
+    """
+    left_f = used_grip * math.sqrt(
+        max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front)
+    )
+    left_r = used_grip * math.sqrt(
+        max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear)
+    )
+    if force >= 0.0:
+        # Either the force or the power of the engine is the limit.
+        engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
+        return min(force, left_r, engine) / engine, 0.0
+    max_braking = min(
+        left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
+    )
+    return 0.0, min(-force, max_braking) / dynamics.MAX_BRAKE
+
+
+@kernel
 def act(
     line: Row,
     vx: float,
@@ -249,15 +297,7 @@ def act(
 
     `pace` is a factor on the speed profile.
     """
-    squared, mass = vx * vx, dynamics.MASS
-    static = mass * dynamics.GRAVITY / dynamics.WHEELBASE
-    pitch = mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
-    front = mu_f * max(
-        static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0
-    )
-    rear = mu_r * max(
-        static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0
-    )
+    front, rear = axle_limits(mu_f, mu_r, vx, ax)
     steering, needed, slide = steering_command(line, vx, vy, distance, offset, chi, front, rear)
     too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
     # A hot tyre has less grip than the profile was made for.
@@ -265,22 +305,9 @@ def act(
     force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
     if line.is_mended:
         force = saving_force(force, vx, needed, slide, front, rear)
-    lateral = mass * abs(ay) / dynamics.WHEELBASE
-    # What cornering leaves of the friction circle.
-    left_f = USED_GRIP * math.sqrt(
-        max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front)
-    )
-    left_r = USED_GRIP * math.sqrt(
-        max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear)
-    )
-    if force >= 0.0:
-        # Either the force or the power of the engine is the limit.
-        engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
-        return steering, min(force, left_r, engine) / engine, 0.0
-    max_braking = min(
-        left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
-    )
-    return steering, 0.0, min(-force, max_braking) / dynamics.MAX_BRAKE
+    lateral = dynamics.MASS * abs(ay) / dynamics.WHEELBASE
+    throttle, brake = pedals(force, vx, lateral, front, rear, USED_GRIP)
+    return steering, throttle, brake
 
 
 @kernel
@@ -289,18 +316,12 @@ def act_on_states(states: Array, table: Array, actions: Array) -> None:
     line = table[0]
     for row in range(len(states)):
         state = states[row]
-        mu_f = 0.5 * (
-            dynamics.grip(state.temperature_fl, state.wear_fl, line.grip_scale)
-            + dynamics.grip(state.temperature_fr, state.wear_fr, line.grip_scale)
-        )
-        mu_r = 0.5 * (
-            dynamics.grip(state.temperature_rl, state.wear_rl, line.grip_scale)
-            + dynamics.grip(state.temperature_rr, state.wear_rr, line.grip_scale)
-        )
-        hottest = max(
-            max(state.temperature_fl, state.temperature_fr),
-            max(state.temperature_rl, state.temperature_rr),
-        )
+        scale = line.grip_scale
+        hot_fl, hot_fr = state.temperature_fl, state.temperature_fr
+        hot_rl, hot_rr = state.temperature_rl, state.temperature_rr
+        mu_f = axle_grip(hot_fl, hot_fr, state.wear_fl, state.wear_fr, scale)
+        mu_r = axle_grip(hot_rl, hot_rr, state.wear_rl, state.wear_rr, scale)
+        hottest = max(max(hot_fl, hot_fr), max(hot_rl, hot_rr))
         steering, throttle, brake = act(
             line, state.vx, state.vy, state.ax, state.ay,
             state.distance, state.offset, state.heading_error, mu_f, mu_r, hottest, 1.0,
@@ -317,14 +338,8 @@ def act_on_observations(observations: Array, table: Array, paces: Array, actions
         scale = line.grip_scale
         hot_fl, hot_fr = obs[Column.TEMPERATURE_FL], obs[Column.TEMPERATURE_FR]
         hot_rl, hot_rr = obs[Column.TEMPERATURE_RL], obs[Column.TEMPERATURE_RR]
-        mu_f = 0.5 * (
-            dynamics.grip(hot_fl, obs[Column.WEAR_FL], scale)
-            + dynamics.grip(hot_fr, obs[Column.WEAR_FR], scale)
-        )
-        mu_r = 0.5 * (
-            dynamics.grip(hot_rl, obs[Column.WEAR_RL], scale)
-            + dynamics.grip(hot_rr, obs[Column.WEAR_RR], scale)
-        )
+        mu_f = axle_grip(hot_fl, hot_fr, obs[Column.WEAR_FL], obs[Column.WEAR_FR], scale)
+        mu_r = axle_grip(hot_rl, hot_rr, obs[Column.WEAR_RL], obs[Column.WEAR_RR], scale)
         hottest = float(max(max(hot_fl, hot_fr), max(hot_rl, hot_rr)))
         # The end of the lap is its beginning, and the tables stop short of it.
         position = min(max(float(obs[Column.TRACK_POSITION]), 0.0), 0.9999999)

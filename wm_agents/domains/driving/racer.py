@@ -182,15 +182,8 @@ def act(
     `throttle` and `brake` are as applied now, `mu_f` and `mu_r` the friction of the axles, `pace` a
     factor on the speed profile.
     """
-    squared, mass = vx * vx, dynamics.MASS
-    static = mass * dynamics.GRAVITY / dynamics.WHEELBASE
-    pitch = mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
-    front = mu_f * max(
-        static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0
-    )
-    rear = mu_r * max(
-        static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0
-    )
+    squared = vx * vx
+    front, rear = expert.axle_limits(mu_f, mu_r, vx, ax)
     engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
     braking = dynamics.MAX_BRAKE * brake
     steering = steer(
@@ -206,27 +199,9 @@ def act(
     force = force_command(line, pace, vx, distance)
     # The bend that is coming asks for its force when the pedal acts.
     coming = squared * abs(curvature_ahead(line, distance, BEND_PREVIEW * vx))
-    lateral = LATERAL_RESERVE * mass * max(coming, abs(ay)) / dynamics.WHEELBASE
-    left_f = USED_GRIP * math.sqrt(
-        max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front)
-    )
-    left_r = USED_GRIP * math.sqrt(
-        max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear)
-    )
-    if force >= 0.0:
-        return steering, min(force, left_r, engine) / engine, 0.0
-    max_braking = min(
-        left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
-    )
-    return steering, 0.0, min(-force, max_braking) / dynamics.MAX_BRAKE
-
-
-@kernel
-def axle_grip(
-    left: float, right: float, left_wear: float, right_wear: float, scale: float
-) -> float:
-    """The friction of an axle from the temperatures, C, and the wear of its tyres."""
-    return 0.5 * (dynamics.grip(left, left_wear, scale) + dynamics.grip(right, right_wear, scale))
+    lateral = LATERAL_RESERVE * dynamics.MASS * max(coming, abs(ay)) / dynamics.WHEELBASE
+    used, braked = expert.pedals(force, vx, lateral, front, rear, USED_GRIP)
+    return steering, used, braked
 
 
 @kernel
@@ -235,14 +210,14 @@ def act_on_observations(observations: Array, table: Array, actions: Array) -> No
     line = table[0]
     for row in range(len(observations)):
         obs = observations[row]
-        mu_f = axle_grip(
+        mu_f = expert.axle_grip(
             obs[Column.TEMPERATURE_FL],
             obs[Column.TEMPERATURE_FR],
             obs[Column.WEAR_FL],
             obs[Column.WEAR_FR],
             line.grip_scale,
         )
-        mu_r = axle_grip(
+        mu_r = expert.axle_grip(
             obs[Column.TEMPERATURE_RL],
             obs[Column.TEMPERATURE_RR],
             obs[Column.WEAR_RL],
